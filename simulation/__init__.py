@@ -1,0 +1,1 @@
+"""The same application, unmodified, in simulated time."""

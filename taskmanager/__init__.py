@@ -1,0 +1,1 @@
+"""Background jobs that can be trusted because they can be simulated."""

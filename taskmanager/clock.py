@@ -65,7 +65,9 @@ def duration_ms(value: object, field: str) -> int:
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
         if not math.isfinite(value):
             raise UsageError(f"{field} must be a finite number of seconds, got {value!r}")
-        micros = value * 1_000_000 if isinstance(value, int) else round(value * 1_000_000) if abs(value) < 1e15 else 10**21
+        micros = (
+            value * 1_000_000 if isinstance(value, int) else round(value * 1_000_000) if abs(value) < 1e15 else 10**21
+        )
     else:
         raise UsageError(f"{field} must be a timedelta or a number of seconds, got {value!r}")
     if micros < 0:
@@ -84,7 +86,9 @@ def moment_ms(value: object, field: str) -> int:
     if not isinstance(value, datetime):
         raise UsageError(f"{field} must be an aware datetime, got {value!r}")
     if value.utcoffset() is None:
-        raise UsageError(f"{field} must be an aware datetime, got the naive {value.isoformat()!r}; add a tzinfo, e.g. datetime.UTC")
+        raise UsageError(
+            f"{field} must be an aware datetime, got the naive {value.isoformat()!r}; add a tzinfo, e.g. datetime.UTC"
+        )
     ms = -(-((value - _EPOCH) // _MICROSECOND) // 1000)
     if ms > LATEST_MS:
         raise UsageError(f"{field} must not be after the year 9999, got {value.isoformat()!r}")

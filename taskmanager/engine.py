@@ -41,6 +41,7 @@ from taskmanager.job import (
     StoredSchedule,
     Transition,
 )
+from taskmanager.job import Limit as Limit
 
 DUE_LIMIT = 1000
 """How many jobs one call makes due, removes or requeues at most."""
@@ -223,14 +224,6 @@ class Await(NamedTuple):
 Command = Pause | Resume | Promote | Requeue | RequeueAll | Delete | Purge | Unschedule | Await
 
 
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """How long (ms) and how many finished jobs of a state a queue keeps; None is without end."""
-
-    age_ms: int | None
-    count: int | None
-
-
 @dataclass(slots=True)
 class Count:
     """A queue at a glance, delayed jobs whose time has come counted as waiting."""
@@ -285,9 +278,7 @@ class Engine(Protocol):
     ) -> Settled:
         """Writes decisions whose claims stand. A recorded follow-up takes the place of a job that ends."""
 
-    async def cancel(
-        self, queue: str, ref: JobRef, batch: Batch, transient: Collection[State] = NOTHING
-    ) -> Controlled:
+    async def cancel(self, queue: str, ref: JobRef, batch: Batch, transient: Collection[State] = NOTHING) -> Controlled:
         """Waiting or delayed: cancelled at once. Active: marked, and its follow-up dropped. Cancelled: unchanged."""
 
     async def reap(self, queue: str, worker: str, holds: Collection[int], limit: int, lease_ms: int) -> Claimed:

@@ -65,6 +65,7 @@ class Reason(StrEnum):
     EXPIRED = "expired"
     SUPERSEDED = "superseded"
     STALLED = "stalled"
+    DATA = "data"
     RESULT = "result"
     REQUESTED = "requested"
     DELETED = "deleted"
@@ -111,6 +112,14 @@ class Window:
     edge: Edge
     window_ms: int
     max_wait_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """How long (ms) and how many finished jobs of a state a queue keeps; None is without end."""
+
+    age_ms: int | None
+    count: int | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,134 @@
+"""A timeline for a person at a terminal: a page a day, colours by kind, lengths of time in words, routine kept quiet.
+
+*Routine* is what happened before in the same way: a life that goes from emission to completion without trouble, where
+the event's life before it did too. It is listed, but dim, so that what is unusual stands out; the first success after
+trouble is news and is shown as such.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import date
+
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console, Group
+from rich.text import Text
+
+from simulation.tables import visible
+from simulation.timeline import Timeline
+from taskmanager.clock import datetime_of
+from taskmanager.job import Fact, Kind
+from taskmanager.steps import clock_text, detail_words
+
+__all__ = ["pages", "render", "routine"]
+
+STYLES: dict[Kind, tuple[str, str]] = {
+    # kind: (symbol, style)
+    Kind.EMITTED: ("+", "default"),
+    Kind.SCHEDULED: ("+", "default"),
+    Kind.FOLLOW_UP: ("+", "default"),
+    Kind.DUE: ("·", "dim"),
+    Kind.STARTED: ("▸", "blue"),
+    Kind.PROGRESS: ("…", "blue"),
+    Kind.COMPLETED: ("✓", "green"),
+    Kind.SKIPPED: ("–", "dim"),
+    Kind.RETRIED: ("↻", "yellow"),
+    Kind.REQUEUED: ("↻", "yellow"),
+    Kind.RELEASED: ("↩", "yellow"),
+    Kind.STALLED: ("↩", "bold yellow"),
+    Kind.FAILED: ("✗", "bold red"),
+    Kind.CANCELLED: ("✗", "magenta"),
+    Kind.DUPLICATE: ("=", "dim"),
+    Kind.DEBOUNCED: ("=", "dim"),
+    Kind.REPLACED: ("~", "cyan"),
+    Kind.PAUSED: ("‖", "magenta"),
+    Kind.RESUMED: ("▸", "magenta"),
+}
+_BORN = frozenset({Kind.EMITTED, Kind.SCHEDULED})
+_UNTROUBLED = frozenset({Kind.EMITTED, Kind.SCHEDULED, Kind.DUE, Kind.STARTED, Kind.PROGRESS, Kind.COMPLETED})
+_ENDS = frozenset({Kind.COMPLETED, Kind.SKIPPED, Kind.FAILED, Kind.CANCELLED})
+_JOB_WIDTH = 48
+"""Wider jobs are cut in the terminal; the table of `str()` has them whole."""
+
+
+def render(timeline: Timeline, console: Console, *, limit: int | None = None) -> None:
+    """Prints a timeline to a console; with a `limit`, the head and the tail of a longer one."""
+    console.print(Group(*pages(timeline, limit)))
+
+
+def pages(timeline: Timeline, limit: int | None = None) -> Iterator[Text]:
+    """The lines that `render` prints: for each day a heading, then a line a step."""
+    facts = timeline.facts
+    if not facts:
+        yield Text("Nothing has happened.", style="dim")
+        return
+    head, tail = visible(len(facts), len(facts) if limit is None else limit)
+    shown = [i for part in (head, tail) for i in part]
+    quiet = routine(facts)
+    where = _Columns([facts[i] for i in shown])
+    day: date | None = None
+    for index in shown:
+        if tail and index == tail.start:
+            yield Text(f"  … {tail.start - head.stop:,} more …", style="dim")
+        at = datetime_of(facts[index].at)
+        if at.date() != day:
+            if day is not None:
+                yield Text("")
+            day = at.date()
+            yield Text(f"{at:%A} {at.day} {at:%B %Y}", style="bold underline")
+        yield where.line(facts[index], index in quiet)
+
+
+class _Columns:
+    """How wide the columns are, and whether queue and worker need saying, for the steps that are shown."""
+
+    def __init__(self, facts: Sequence[Fact]) -> None:
+        self.several_queues = len({fact.queue for fact in facts}) > 1
+        self.several_workers = len({fact.worker for fact in facts if fact.worker is not None}) > 1
+        self.job_width = min(_JOB_WIDTH, max(cell_len("".join(self._job(fact))) for fact in facts))
+
+    def _job(self, fact: Fact) -> tuple[str, str]:
+        """What is read, and what only tells one apart from another: the event, and the rest of the id."""
+        place = f"{fact.queue}/" if self.several_queues else ""
+        event, job_id = fact.event or "", fact.job_id or ""
+        if not event:
+            return place + job_id if job_id else f"queue {fact.queue}", ""
+        return place + event, job_id.removeprefix(event) if job_id.startswith(event) else f" {job_id}".rstrip()
+
+    def line(self, fact: Fact, is_quiet: bool) -> Text:
+        symbol, style = STYLES[fact.kind]
+        name, rest = self._job(fact)
+        cut = set_cell_size(name + rest, self.job_width)
+        is_error = fact.kind in {Kind.FAILED, Kind.RETRIED}  # never cut: it is what one came to read
+        text = Text(overflow="ellipsis", no_wrap=not is_error, style="dim" if is_quiet else "")
+        text.append(f"  {clock_text(fact.at)[11:-1]}  ", style="dim")
+        text.append(f"{symbol} {fact.kind:<10}", style="" if is_quiet else style)
+        text.append(cut[: len(name)], style="" if is_quiet or fact.kind is Kind.DUE else "bold")
+        text.append(cut[len(name) :], style="dim")
+        text.append(f"  {'' if fact.attempt is None else f'#{fact.attempt}':<3}", style="dim")
+        if self.several_workers:
+            text.append(f" {fact.worker or '':<12}", style="dim")
+        text.append(f" {detail_words(fact)}", style="red" if fact.kind is Kind.FAILED else "")
+        text.rstrip()
+        return text
+
+
+def routine(facts: Sequence[Fact]) -> frozenset[int]:
+    """The indexes of the facts that belong to a routine life."""
+    lives: dict[tuple[str, str], list[int]] = {}
+    was_well: dict[tuple[str, str | None], bool] = {}
+    quiet: set[int] = set()
+    for index, fact in enumerate(facts):
+        if fact.job_id is None:
+            continue
+        key = (fact.queue, fact.job_id)
+        if fact.kind in _BORN:
+            lives[key] = []
+        lives.setdefault(key, []).append(index)
+        if fact.kind in _ENDS:
+            life = lives.pop(key)
+            is_well = fact.kind is Kind.COMPLETED and all(facts[i].kind in _UNTROUBLED for i in life)
+            if is_well and was_well.get((fact.queue, fact.event), False):
+                quiet.update(life)
+            was_well[fact.queue, fact.event] = is_well
+    return frozenset(quiet)

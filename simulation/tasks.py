@@ -1,0 +1,46 @@
+"""Tasks that go into sets in the same order in every process.
+
+`asyncio.wait` and `TaskGroup` keep tasks in sets, and a set of plain tasks is ordered by memory address: which child of
+a failing group is cancelled first would differ between two runs. These tasks hash by their number.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from simulation.loop import VirtualLoop
+
+__all__ = ["Task", "end_tasks"]
+
+T = TypeVar("T")
+_ROUNDS = 100
+
+
+class Task(asyncio.Task[T]):
+    """An asyncio task that hashes by its number, which counts the tasks of its loop from 1."""
+
+    def __init__(self, coro: Any, *, loop: VirtualLoop, name: str | None, context: Any) -> None:
+        loop.tasks_made = self.number = loop.tasks_made + 1
+        super().__init__(coro, loop=loop, name=name or f"Task-{self.number}", context=context)
+
+    def __hash__(self) -> int:
+        return self.number
+
+
+def end_tasks(loop: VirtualLoop) -> None:
+    """Cancels every task of a loop, again while some go on, and lets their callbacks run; the clock does not move."""
+    for _ in range(_ROUNDS):
+        left = _unfinished(loop)
+        if not left:
+            return
+        for task in left:
+            task.cancel()
+        loop.settle()
+    for task in _unfinished(loop):
+        task._log_destroy_pending = False  # type: ignore[attr-defined]  # it refused to end: the caller has done all
+
+
+def _unfinished(loop: VirtualLoop) -> list[asyncio.Task[Any]]:
+    return sorted((task for task in asyncio.all_tasks(loop) if not task.done()), key=hash)

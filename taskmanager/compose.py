@@ -1,0 +1,175 @@
+"""From the words of `emit` to one validated entry: everything that can be refused is refused here, before any write.
+
+What decides admission (queue, priority, debounce) comes from the emission, else from what this TaskManager registered
+for the event, else from its processor rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from taskmanager.app import App
+from taskmanager.clock import duration_ms, moment_ms
+from taskmanager.codec import encode, encode_canonical
+from taskmanager.errors import UsageError
+from taskmanager.job import DEFAULT_OPTIONS, Emission, Plan, RunOptions
+from taskmanager.policy.admission import Debounce, check_event, check_id, check_priority, check_queue, default_id
+from taskmanager.policy.cron import Repeat
+from taskmanager.registry import Registration, debounce_of, either_ms, retries, timeout_ms
+
+EMIT_OPTIONS = frozenset(
+    ["queue", "id", "priority", "delay", "delay_until", "retry_count", "attempts", "retry_delay", "retry_delay_ms", "repeat", "debounce", "debounce_ms", "timeout", "expires", "replace"]
+)
+_EVERY_MESSAGE = "an entry of emit_many must be a mapping with 'event' and, if wanted, 'data' and the options of emit"
+
+
+def compose(
+    app: App,
+    event: object,
+    data: object = None,
+    *,
+    queue: object = None,
+    id: object = None,
+    priority: object = None,
+    delay: object = None,
+    delay_until: object = None,
+    retry_count: object = None,
+    attempts: object = None,
+    retry_delay: object = None,
+    retry_delay_ms: object = None,
+    repeat: Any = None,
+    debounce: Any = None,
+    debounce_ms: object = None,
+    timeout: object = None,
+    expires: object = None,
+    replace: object = False,
+    awaited: bool = False,
+) -> tuple[str, Emission | Plan]:
+    """The queue and the entry of one emission, or a `UsageError` naming the field, the value and what is accepted."""
+    event = check_event(event)
+    queue = app.registry.home_of(event) if queue is None else check_queue(queue)
+    registration = app.registry.find(queue, event)
+    data = {} if data is None else data
+    max_bytes = app.settings.max_data_bytes
+    encoded = encode(data, field="data", max_bytes=max_bytes)
+    if id is None:
+        job_id = default_id(event, encode_canonical(data, field="data", max_bytes=max_bytes))
+    else:
+        job_id = check_id(id)
+    if priority is not None:
+        priority = check_priority(priority)
+    else:
+        priority = (registration.priority if registration else None) or 0
+    delay_ms, run_at = _when(delay, delay_until)
+    expires_ms, expires_at = _expiry(expires)
+    if not isinstance(replace, bool):
+        raise UsageError(f"replace must be True or False, got {replace!r}")
+    options = DEFAULT_OPTIONS
+    if not (retry_count is attempts is retry_delay is retry_delay_ms is timeout is None):
+        options = RunOptions(
+            retries(retry_count, attempts),
+            either_ms("retry_delay", retry_delay, retry_delay_ms),
+            timeout_ms(timeout),
+        )
+    if repeat is not None:
+        if debounce is not None or debounce_ms is not None:
+            raise UsageError(
+                "debounce cannot be given together with repeat: occurrences of a schedule are not debounced"
+            )
+        if expires_at is not None:
+            raise UsageError(
+                f"expires must be a duration where repeat is given, got {expires!r}: it counts from each run"
+            )
+        if awaited:
+            raise UsageError("repeat cannot be awaited: it registers a schedule and has no result")
+        return queue, plan(Repeat.of(repeat), job_id, event, encoded, priority, options, expires_ms, delay_ms, run_at)
+    window = None
+    if (bounce := _debounce(app, registration, debounce, debounce_ms)) is not None:
+        window, named = bounce.window_for(data, job_id, event)
+        job_id = named if id is None and named is not None else job_id
+    return queue, Emission(
+        event, job_id, encoded, priority, delay_ms, run_at, expires_ms, expires_at, options, window, replace, awaited
+    )
+
+
+def compose_entry(app: App, entry: object) -> tuple[str, Emission | Plan]:
+    """One entry of `emit_many`: a mapping with the words of `emit`."""
+    if not isinstance(entry, Mapping) or "event" not in entry:
+        raise UsageError(f"{_EVERY_MESSAGE}, got {entry!r}")
+    for name in entry:
+        if name not in EMIT_OPTIONS and name not in ("event", "data"):
+            raise UsageError(f"{_EVERY_MESSAGE}; {name!r} is none of them")
+    return compose(app, **entry)
+
+
+def handler_plan(app: App, registration: Registration) -> Plan:
+    """The schedule that a handler with `repeat` registers at the start of a worker."""
+    assert registration.repeat is not None
+    empty = encode({}, field="data", max_bytes=app.settings.max_data_bytes)
+    return plan(
+        registration.repeat,
+        registration.event,
+        registration.event,
+        empty,
+        registration.priority or 0,
+        DEFAULT_OPTIONS,
+        None,
+        0,
+        None,
+    )
+
+
+def plan(
+    repeat: Repeat,
+    name: str,
+    event: str,
+    data: bytes,
+    priority: int,
+    options: RunOptions,
+    expires_ms: int | None,
+    not_before_ms: int,
+    not_before_at: int | None,
+) -> Plan:
+    return Plan(
+        name,
+        event,
+        repeat.pattern,
+        repeat.timezone,
+        data,
+        priority,
+        options,
+        expires_ms,
+        repeat.catch_up,
+        repeat.misfire_grace_ms,
+        repeat.overlap,
+        repeat.immediate,
+        not_before_ms,
+        not_before_at,
+    )
+
+
+def _when(delay: object, delay_until: object) -> tuple[int, int | None]:
+    if delay is not None and delay_until is not None:
+        raise UsageError(f"give delay or delay_until, not both; got {delay!r} and {delay_until!r}")
+    if delay_until is not None:
+        return 0, moment_ms(delay_until, "delay_until")
+    return (0 if delay is None else duration_ms(delay, "delay")), None
+
+
+def _expiry(expires: object) -> tuple[int | None, int | None]:
+    if expires is None:
+        return None, None
+    if isinstance(expires, datetime):
+        return None, moment_ms(expires, "expires")
+    return duration_ms(expires, "expires"), None
+
+
+def _debounce(app: App, registration: Registration | None, debounce: Any, debounce_ms: object) -> Debounce | None:
+    if debounce is False or debounce == 0 or debounce_ms == 0:
+        return None
+    given = debounce_of(debounce, debounce_ms)
+    if given is not None:
+        return given
+    return (registration.debounce if registration else None) or app.settings.debounce

@@ -1,0 +1,88 @@
+"""Reading: copies of records, as they are at a moment.
+
+A delayed job whose time has come is waiting in every read, whether or not a write has made it so yet.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from itertools import chain
+
+from taskmanager.engine import Count, JobRef
+from taskmanager.engines.memory.queue import Queue
+from taskmanager.job import State, StoredJob, StoredSchedule
+
+__all__ = ["copy_of", "count", "find", "get", "in_state", "listing", "schedules", "state_at"]
+
+
+def state_at(job: StoredJob, now: int) -> State:
+    return State.WAITING if job.state is State.DELAYED and job.run_at <= now else job.state
+
+
+def copy_of(job: StoredJob, now: int) -> StoredJob:
+    """The record as it reads now. What a reader does to it changes nothing here."""
+    follow_up = None if job.follow_up is None else replace(job.follow_up)
+    return replace(job, state=state_at(job, now), attempts=list(job.attempts), follow_up=follow_up)
+
+
+def find(queue: Queue, ref: JobRef) -> StoredJob | None:
+    """The job itself, by id, or by id and serial."""
+    job = queue.jobs.get(ref.id)
+    return job if job is not None and ref.serial in (None, job.serial) else None
+
+
+def get(queue: Queue, ref: JobRef, now: int) -> StoredJob | None:
+    """A copy of the job, of the follow-up recorded with it, or of the outcome that outlived it."""
+    job = find(queue, ref)
+    if job is not None:
+        return copy_of(job, now)
+    holder = queue.jobs.get(ref.id)
+    if holder is not None and holder.follow_up is not None and holder.follow_up.serial == ref.serial:
+        return queue.render(holder, holder.follow_up, now)
+    outcome = None if ref.serial is None else queue.outcomes.get(ref.serial)
+    if outcome is None or outcome.job.id != ref.id or outcome.until <= now:
+        return None
+    return copy_of(outcome.job, now)
+
+
+def in_state(queue: Queue, state: State, now: int) -> Iterator[StoredJob]:
+    """The jobs of one state, in no promised order."""
+    due = (job for job in queue.delays.jobs.values() if job.run_at <= now)
+    match state:
+        case State.WAITING:
+            return chain(queue.lines, due)
+        case State.DELAYED:
+            return (job for job in queue.delays.jobs.values() if job.run_at > now)
+        case State.ACTIVE:
+            leases = queue.leases.values()
+            return (job for lease in leases for held in (lease.claims, lease.reaped) for job in held.values())
+        case _:
+            return iter(queue.finished[state].values())
+
+
+def listing(queue: Queue, state: State | None, limit: int, after: int | None, now: int) -> list[StoredJob]:
+    """Newest emission first, below `after`."""
+    jobs: Iterable[StoredJob] = queue.jobs.values() if state is None else in_state(queue, state, now)
+    if after is not None:
+        jobs = (job for job in jobs if job.emission < after)
+    return [copy_of(job, now) for job in heapq.nlargest(limit, jobs, key=lambda job: job.emission)]
+
+
+def count(queue: Queue, now: int) -> Count:
+    """All six states; only jobs that are overdue are looked at one by one."""
+    _, due_at, schedule_at, lease_at = queue.tail(None)
+    delayed = len(queue.delays)
+    due = sum(job.run_at <= now for job in queue.delays.jobs.values()) if due_at is not None and due_at <= now else 0
+    states = {
+        State.WAITING: len(queue.lines) + due,
+        State.DELAYED: delayed - due,
+        State.ACTIVE: sum(len(lease.claims) + len(lease.reaped) for lease in queue.leases.values()),
+    }
+    states |= {state: len(jobs) for state, jobs in queue.finished.items()}
+    return Count(states, queue.paused, due_at, schedule_at, lease_at)
+
+
+def schedules(queue: Queue) -> list[StoredSchedule]:
+    return [replace(one, live=queue.live_of.get(name, 0)) for name, one in sorted(queue.schedules.items())]

@@ -1,0 +1,187 @@
+"""Waiting for a store without asking it again and again: the logic behind `wait` and `wait_ended`.
+
+Whoever writes to a store tells a `Waiters` each answer (`notice`) and each end (`ended`); whoever waits is woken when
+the news concerns him. It knows nothing of jobs or of the store behind it, so the same class serves the memory engine
+and anything that passes every write of a store through one place.
+
+The rules:
+
+* *Levels, not edges.* A waiter compares what he has seen with what was told last, before he lies down. News that came
+  between his last look and his wait is therefore never missed. A tide that differs is news; so is a due moment
+  before his `until`, so whoever has been told of a due moment must not wait beyond it, or he returns at once.
+* *Never early.* A timer that fires before `until`, by rounding or because the clock was set back, is set again.
+* *Never greedy.* A wait lets the loop turn at least once, also where it returns at once: engines that answer without
+  suspending would otherwise let one busy waiter starve the whole loop.
+* *Any thread, any loop.* A waiter belongs to the loop he waits in; another loop or thread wakes him through it.
+
+Waiters are woken in the order in which they came, which keeps a simulation's timeline the same in every run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Collection, Mapping
+from typing import NamedTuple, TypeVar
+
+from taskmanager.engine import Answer
+
+__all__ = ["Waiters"]
+
+K = TypeVar("K")
+
+
+class _News(NamedTuple):
+    """What was last told of a queue: its tide, and the earlier of its next due moment and its next occurrence."""
+
+    tide: int
+    due_at: int | None
+
+    def concerns(self, seen: int, until: int | None) -> bool:
+        if self.tide != seen:
+            return True
+        return self.due_at is not None and (until is None or self.due_at < until)
+
+
+class _Waiter:
+    """One suspended call, in one loop."""
+
+    __slots__ = ("changed", "future", "loop", "now_us", "seen", "timer", "until")
+
+    def __init__(self, seen: Mapping[str, int], until: int | None, now_us: Callable[[], int]) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[None] = self.loop.create_future()
+        self.seen = seen
+        self.until = until
+        self.now_us = now_us
+        self.timer: asyncio.TimerHandle | None = None
+        self.changed: list[str] = []
+
+    async def sleep(self) -> None:
+        """Until woken, or until `until`."""
+        try:
+            self._set_timer()
+            if self.future.done():
+                await asyncio.sleep(0)
+            await self.future
+        finally:
+            if self.timer is not None:
+                self.timer.cancel()
+
+    def wake(self) -> None:
+        if _running_loop() is self.loop:
+            self._ring()
+            return
+        try:
+            self.loop.call_soon_threadsafe(self._ring)
+        except RuntimeError:
+            return  # his loop is closed: nobody is left to wake
+
+    def _set_timer(self) -> None:
+        if self.until is None or self.future.done():
+            return
+        left_us = self.until * 1000 - self.now_us()
+        if left_us > 0:
+            self.timer = self.loop.call_later(left_us / 1_000_000, self._set_timer)
+        else:
+            self._ring()
+
+    def _ring(self) -> None:
+        if not self.future.done():
+            self.future.set_result(None)
+
+
+class Waiters:
+    """Everybody who waits for one store. All methods may be called from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._told: dict[str, _News] = {}
+        self._watching: dict[str, dict[_Waiter, None]] = {}
+        self._awaiting: dict[tuple[str, int], dict[_Waiter, None]] = {}
+
+    def notice(self, queue: str, answer: Answer) -> None:
+        """Takes what one write told of `queue`, in the order of the writes' effects. Replays are old news."""
+        if answer.replayed:
+            return
+        due_at, schedule_at = answer.due_at, answer.schedule_at
+        if due_at is None or (schedule_at is not None and schedule_at < due_at):
+            due_at = schedule_at
+        with self._lock:
+            news = self._told[queue] = _News(answer.tide, due_at)
+            if queue not in self._watching:
+                return
+            woken = [one for one in self._watching[queue] if news.concerns(one.seen[queue], one.until)]
+            for waiter in woken:
+                waiter.changed.append(queue)
+        for waiter in woken:
+            waiter.wake()
+
+    def ended(self, queue: str, serial: int) -> None:
+        """Takes that the job of that serial has ended (or its follow-up was dropped)."""
+        if not self._awaiting:
+            return
+        with self._lock:
+            woken = list(self._awaiting.get((queue, serial), {}))
+        for waiter in woken:
+            waiter.wake()
+
+    async def wait(self, seen: Mapping[str, int], until: int | None, now_us: Callable[[], int]) -> Collection[str]:
+        """Returns the queues there is news of, or none at `until` (ms, None is never); `now_us` reads engine time."""
+        waiter = _Waiter(dict(seen), until, now_us)
+        with self._lock:
+            waiter.changed += [queue for queue, tide in seen.items() if self._is_news(queue, tide, until)]
+            if not waiter.changed:
+                for queue in waiter.seen:
+                    self._watching.setdefault(queue, {})[waiter] = None
+        try:
+            if waiter.changed:
+                await asyncio.sleep(0)
+            else:
+                await waiter.sleep()
+        finally:
+            with self._lock:
+                for queue in waiter.seen:
+                    _leave(self._watching, queue, waiter)
+        return waiter.changed
+
+    async def wait_ended(
+        self,
+        queue: str,
+        serial: int,
+        until: int,
+        now_us: Callable[[], int],
+        has_ended: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Returns when that job is told to have ended, or at `until` (ms); `has_ended` looks for an earlier end."""
+        waiter = _Waiter({}, until, now_us)
+        key = (queue, serial)
+        with self._lock:
+            self._awaiting.setdefault(key, {})[waiter] = None
+        try:
+            if has_ended():
+                await asyncio.sleep(0)
+            else:
+                await waiter.sleep()
+        finally:
+            with self._lock:
+                _leave(self._awaiting, key, waiter)
+
+    def _is_news(self, queue: str, tide: int, until: int | None) -> bool:
+        told = self._told.get(queue)
+        return told is not None and told.concerns(tide, until)
+
+
+def _leave(places: dict[K, dict[_Waiter, None]], key: K, waiter: _Waiter) -> None:
+    present = places.get(key)
+    if present is not None:
+        present.pop(waiter, None)
+        if not present:
+            del places[key]
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None

@@ -1,0 +1,41 @@
+"""Asking a store again when it does not answer.
+
+Every verb of the port is safe to send twice, so a caller that got no answer simply sends the same call again, waiting a
+little longer each time, with jitter so that a restarted store is not met by everybody at once. `for_s` bounds it for
+callers who have somebody waiting; a worker's own duties ask for ever, because giving up would help nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from taskmanager.clock import monotonic
+from taskmanager.errors import EngineUnavailable
+
+T = TypeVar("T")
+log = logging.getLogger("taskmanager")
+
+RESEND_S = 30.0
+"""How long a caller resends before it raises `EngineUnavailable`, in seconds (SPEC: at most 30)."""
+_FIRST_WAIT_S = 0.05
+_LONGEST_WAIT_S = 2.0
+
+
+async def resend(call: Callable[[], Awaitable[T]], rng: random.Random, *, for_s: float | None = RESEND_S) -> T:
+    """The answer of `call()`, repeated while it raises `EngineUnavailable`; that error is raised after `for_s` seconds."""
+    started = monotonic()
+    wait_s = _FIRST_WAIT_S
+    while True:
+        try:
+            return await call()
+        except EngineUnavailable as error:
+            pause_s = wait_s * rng.uniform(0.5, 1.0)
+            if for_s is not None and monotonic() - started + pause_s > for_s:
+                raise
+            log.warning("the engine does not answer (%s); asking again in %.2f s", error, pause_s)
+            await asyncio.sleep(pause_s)
+            wait_s = min(2 * wait_s, _LONGEST_WAIT_S)

@@ -1,0 +1,115 @@
+"""One claim in this worker's hands, from the hand-out until its settlement is stored.
+
+`ending` is why the run is asked to end before its own end; the first reason counts. Asking cancels an `async def`
+handler at its next await. A plain `def` handler cannot be interrupted: it sees `stopping`, and the ending takes effect
+when it returns. Once an ending is decided, whatever the handler still returns or raises changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from contextvars import ContextVar
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Any
+
+from taskmanager.engine import Journal
+from taskmanager.job import Claim, Progress
+from taskmanager.worker.job import Job
+
+if TYPE_CHECKING:
+    from taskmanager.worker.worker import Worker
+
+
+class Ending(Enum):
+    """Why a run is ended from outside."""
+
+    TIMEOUT = auto()
+    CANCEL = auto()
+    LOST = auto()
+    STOP = auto()
+
+
+current_attempt: ContextVar[Attempt | None] = ContextVar("current_attempt", default=None)
+"""The attempt on whose behalf the running code runs: what it emits is flushed before that attempt is settled."""
+
+
+class Attempt:
+    """See the module's law. It was received at `received_at` (engine time), `received_s` (the worker's monotonic clock).
+
+    `cancellable` is True while cancelling `task` reaches the handler, or what it waits for; `settled` once its
+    outcome is decided. `error` is what it raised.
+    """
+
+    __slots__ = (
+        "_lines",
+        "cancellable",
+        "claim",
+        "ending",
+        "error",
+        "job",
+        "loop",
+        "received_at",
+        "received_s",
+        "sent",
+        "settled",
+        "started_s",
+        "task",
+        "worker",
+    )
+
+    def __init__(
+        self, worker: Worker, claim: Claim, received_at: int, received_s: float, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self.worker = worker
+        self.claim = claim
+        self.received_at = received_at
+        self.received_s = received_s
+        self.started_s: float | None = None
+        self.ending: Ending | None = None
+        self.error: BaseException | None = None
+        self.job: Job[Any] | None = None
+        self.loop = loop
+        self.task: asyncio.Task[None] | None = None
+        self.cancellable = False
+        self.settled = False
+        self.sent: list[asyncio.Future[Any]] = []
+        self._lines = 0
+
+    @property
+    def stopping(self) -> bool:
+        return self.ending is not None
+
+    def end(self, ending: Ending) -> None:
+        """Asks the run to end. A lost lease overrules what was asked before; else the first asking counts."""
+        first = self.ending is None
+        if first or ending is Ending.LOST:
+            self.ending = ending
+        if first and self.cancellable and self.task is not None:
+            self.task.cancel()
+
+    def say(self, entry: str | Progress) -> Awaitable[None]:
+        """Stores a log line or a progress report; from a plain handler's thread it returns when that is done."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            self.worker.runtime.block_on(self.loop, self._say(entry))
+            return _Done()
+        return self._send(entry)
+
+    async def _say(self, entry: str | Progress) -> None:
+        await self._send(entry)
+
+    def _send(self, entry: str | Progress) -> asyncio.Future[None]:
+        self._lines += 1
+        stored = self.worker.journal.put(self.claim, Journal(self.claim.number, self._lines, entry))
+        self.sent.append(stored)
+        return stored
+
+
+class _Done:
+    """Awaitable at once: what a thread was made to wait for has happened."""
+
+    def __await__(self):  # type: ignore[no-untyped-def]  # a generator without values
+        return
+        yield

@@ -1,0 +1,223 @@
+"""From a claim to a decision: one run of one handler.
+
+A run is a pipeline over one attempt: wait for the handler's own cap, start, validate, call through the middleware, send
+what was emitted, judge. Whatever goes wrong becomes an outcome; `decide` turns the outcome into a transition; the
+settler stores it. Nothing here writes to an engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from taskmanager.clock import duration_ms, monotonic
+from taskmanager.codec import InvalidData, decode, encode
+from taskmanager.engine import Settlement
+from taskmanager.errors import Discard, RetryLater, UsageError
+from taskmanager.job import Claim, Fact, Kind, Reason
+from taskmanager.policy.lifecycle import (
+    CancelHeard,
+    Lost,
+    Outcome,
+    Postponed,
+    Raised,
+    Refused,
+    Returned,
+    Stopped,
+    Unhandled,
+    decide,
+)
+from taskmanager.worker.attempt import Attempt, Ending, current_attempt
+from taskmanager.worker.failure import error_info
+from taskmanager.worker.job import Job
+from taskmanager.worker.route import Route
+from taskmanager.worker.settler import Ended
+
+if TYPE_CHECKING:
+    from taskmanager.worker.worker import Worker
+
+
+class Executor:
+    """Runs the attempts of one worker; see the module's law."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._routes: dict[tuple[str, str], Route] = {}
+
+    def forget_routes(self) -> None:
+        """A registration changed: the next run goes by it, running ones end on the old."""
+        self._routes.clear()
+
+    async def run(self, attempt: Attempt) -> None:
+        """Runs one attempt and hands its settlement on. Raises nothing but a cancellation meant for this very task."""
+        claim = attempt.claim
+        route = self._route(claim)
+        if route.registration is None:
+            outcome: Outcome = Unhandled(self._unhandled(claim))
+        else:
+            outcome = await self._attempted(attempt, route)
+        ended_s = monotonic()
+        if attempt.sent:
+            outcome = await _flushed(attempt, outcome)
+        if attempt.ending is not None:
+            outcome = _ended(attempt, route)
+        self._settle(attempt, route, outcome, ended_s)
+
+    def settle_lost(self, claim: Claim) -> None:
+        """Settles a claim that this worker reaped: its lease was lost by another."""
+        route = self._route(claim)
+        transition = decide(claim, Lost(), route.terms_for(claim.options), self._worker.runtime.rng)
+        self._worker.settler.put(claim.queue, Ended(Settlement(claim.number, transition), None))
+
+    def _route(self, claim: Claim) -> Route:
+        key = (claim.queue, claim.event)
+        route = self._routes.get(key)
+        if route is None:
+            app = self._worker.app
+            route = self._routes[key] = Route(app, claim.queue, app.registry.find(*key), self._worker.runtime.in_thread)
+        return route
+
+    async def _attempted(self, attempt: Attempt, route: Route) -> Outcome:
+        token = current_attempt.set(attempt)
+        attempt.cancellable = True
+        try:
+            if route.gate is None:
+                return await self._run(attempt, route)
+            async with route.gate:
+                return await self._run(attempt, route)
+        except asyncio.CancelledError as error:
+            return _cancelled(attempt, error)
+        except (Exception, SystemExit) as error:
+            attempt.error = error
+            return _raised(attempt, route, error)
+        finally:
+            attempt.cancellable = False
+            current_attempt.reset(token)
+            if attempt.ending is not None:
+                await _absorb_cancel()
+
+    async def _run(self, attempt: Attempt, route: Route) -> Outcome:
+        if attempt.ending is not None:
+            return Stopped()
+        claim = attempt.claim
+        self._start(attempt)
+        data = decode(claim.data) if route.decoder is None else route.decoder.decode(claim.data)
+        attempt.job = job = Job(claim, data, route.terms_for(claim.options).retry.max_retries + 1, attempt)
+        timeout_ms = route.timeout_for(claim.options)
+        if timeout_ms is None:
+            return self._returned(await route.call(job, self._worker.context))
+        timer = attempt.loop.call_later(timeout_ms / 1000, attempt.end, Ending.TIMEOUT)
+        try:
+            return self._returned(await route.call(job, self._worker.context))
+        finally:
+            timer.cancel()
+
+    def _start(self, attempt: Attempt) -> None:
+        worker, claim = self._worker, attempt.claim
+        attempt.started_s = monotonic()
+        now = worker.runtime.engine_now(attempt.received_at, attempt.received_s)
+        fact = Fact(now, Kind.STARTED, claim.queue, claim.event, claim.id, claim.attempt, worker.name)
+        worker.runtime.observe(fact)
+        if worker.app.observers:
+            worker.app.observers.tell((fact,))
+
+    def _returned(self, value: Any) -> Outcome:
+        if value is None:
+            return Returned()
+        try:
+            return Returned(encode(value, field="result", max_bytes=self._worker.settings.max_data_bytes))
+        except UsageError as error:
+            return Refused(Reason.RESULT, error_info(error))
+
+    def _settle(self, attempt: Attempt, route: Route, outcome: Outcome, ended_s: float) -> None:
+        worker, claim = self._worker, attempt.claim
+        attempt.settled = True
+        if attempt.ending is Ending.LOST:
+            worker.drop(attempt)
+            return
+        started_s = ended_s if attempt.started_s is None else attempt.started_s
+        terms = route.terms_for(claim.options)
+        if attempt.error is not None:
+            terms = route.with_should_send(terms, attempt.job, attempt.error)
+        settlement = Settlement(
+            claim.number,
+            decide(claim, outcome, terms, worker.runtime.rng),
+            round((ended_s - started_s) * 1000),
+            round((started_s - attempt.received_s) * 1000),
+        )
+        worker.settler.put(claim.queue, Ended(settlement, attempt))
+
+    def _unhandled(self, claim: Claim) -> str:
+        homes = self._worker.app.registry.queues_of(claim.event)
+        elsewhere = f"it is registered for {', '.join(map(repr, homes))}" if homes else "no queue has one"
+        return f"no handler for event {claim.event!r} in queue {claim.queue!r}; {elsewhere}"
+
+
+# ---- judging a run
+
+
+def _raised(attempt: Attempt, route: Route, error: BaseException) -> Outcome:
+    if isinstance(error, InvalidData):
+        return Refused(Reason.DATA, error_info(error))
+    if isinstance(error, Discard):
+        return Refused(error.reason, error_info(error))
+    if isinstance(error, RetryLater):
+        try:
+            return Postponed(duration_ms(error.delay, "RetryLater.delay"))
+        except UsageError as refused:
+            error = refused
+    claim = attempt.claim
+    return Raised(error_info(error), route.terms_for(claim.options).retry.wants(error, claim.attempt))
+
+
+def _cancelled(attempt: Attempt, error: asyncio.CancelledError) -> Outcome:
+    """A cancellation that we asked for, or that is meant for this task, or that a handler let out by itself."""
+    task = asyncio.current_task()
+    if attempt.ending is not None:
+        if task is not None:
+            task.uncancel()
+        return Stopped()
+    if task is not None and task.cancelling():
+        raise error
+    attempt.error = error
+    return Raised(error_info(error))
+
+
+def _ended(attempt: Attempt, route: Route) -> Outcome:
+    """What an ending that was asked for makes of the run, whatever the handler did since."""
+    match attempt.ending:
+        case Ending.TIMEOUT:
+            claim = attempt.claim
+            seconds = (route.timeout_for(claim.options) or 0) / 1000
+            error = TimeoutError(f"the handler ran longer than its timeout of {seconds:g} s")
+            attempt.error = error
+            return Raised(error_info(error), route.terms_for(claim.options).retry.wants(error, claim.attempt))
+        case Ending.CANCEL:
+            return CancelHeard()
+        case _:
+            return Stopped()
+
+
+async def _flushed(attempt: Attempt, outcome: Outcome) -> Outcome:
+    """Everything the handler sent is stored before its job is settled; what was not fails the attempt."""
+    for future in attempt.sent:
+        if not future.done():
+            await asyncio.wait((future,))
+        error = None if future.cancelled() else future.exception()
+        if error is not None and isinstance(outcome, Returned):
+            attempt.error = error
+            outcome = Raised(error_info(error))
+    return outcome
+
+
+async def _absorb_cancel() -> None:
+    """A handler that returned without an await since it was asked to end leaves the cancellation to our next await."""
+    task = asyncio.current_task()
+    if task is None or not task.cancelling():
+        return
+    try:
+        await asyncio.sleep(0)
+    except asyncio.CancelledError:
+        pass
+    finally:
+        task.uncancel()

@@ -1,0 +1,140 @@
+"""How one event of one queue is run here: its handler compiled with the middleware, its cap, and its terms."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+from taskmanager.app import App, Middleware
+from taskmanager.errors import UsageError
+from taskmanager.job import DEFAULT_OPTIONS, ErrorInfo, RunOptions
+from taskmanager.policy.lifecycle import Terms
+from taskmanager.policy.retry import in_force
+from taskmanager.registry import Registration
+from taskmanager.worker.attempt import current_attempt
+from taskmanager.worker.job import Job
+
+log = logging.getLogger("taskmanager")
+
+Call = Callable[[Any, Any], Awaitable[Any]]
+InThread = Callable[..., Awaitable[Any]]
+
+
+class Route:
+    """See the module's law. `registration` is None where this worker has no handler; then only the terms count."""
+
+    __slots__ = ("_app", "_queue", "_terms", "call", "decoder", "gate", "registration")
+
+    def __init__(self, app: App, queue: str, registration: Registration | None, in_thread: InThread) -> None:
+        self._app = app
+        self._queue = queue
+        self.registration = registration
+        self.decoder = registration.decoder if registration else None
+        self.gate = asyncio.Semaphore(registration.concurrency) if registration and registration.concurrency else None
+        self.call: Call = _unhandled if registration is None else _compiled(registration, app.middleware, in_thread)
+        self._terms = self._terms_of(DEFAULT_OPTIONS)
+
+    def terms_for(self, options: RunOptions) -> Terms:
+        return self._terms if options is DEFAULT_OPTIONS or options == DEFAULT_OPTIONS else self._terms_of(options)
+
+    def timeout_for(self, options: RunOptions) -> int | None:
+        """The timeout in milliseconds: the emission's, else the handler's, else none."""
+        return options.timeout_ms or (self.registration.timeout_ms if self.registration else None)
+
+    def with_should_send(self, terms: Terms, job: Job[Any] | None, error: BaseException) -> Terms:
+        """The terms with the user's say about a dead letter for this very error."""
+        should_send = self._app.settings.dead_letters.should_send
+        if should_send is None:
+            return terms
+
+        def should(_: ErrorInfo, attempts: int) -> bool:
+            try:
+                return bool(should_send(job, error, attempts))
+            except Exception:
+                log.exception("should_send raised; the dead letter is sent")
+                return True
+
+        return replace(terms, should_dead_letter=should)
+
+    def _terms_of(self, options: RunOptions) -> Terms:
+        settings, registration = self._app.settings, self.registration
+        retry = in_force(
+            options,
+            registration.retry if registration else None,
+            registration.retry_count if registration else None,
+            registration.retry_delay_ms if registration else None,
+            settings.retry,
+        )
+        return Terms(
+            retry,
+            settings.max_stalled,
+            settings.ignore_config_errors,
+            settings.dead_letter_stream(self._queue),
+        )
+
+
+async def _unhandled(job: Any, ctx: Any) -> Any:
+    raise AssertionError("a route without a handler is never called")  # pragma: no cover
+
+
+def _compiled(registration: Registration, middleware: list[Middleware], in_thread: InThread) -> Call:
+    call = _handler(registration, in_thread)
+    for layer in reversed(middleware):
+        call = _around(layer, call)
+    return call
+
+
+def _handler(registration: Registration, in_thread: InThread) -> Call:
+    function, takes_ctx = registration.function, registration.takes_ctx
+    if registration.is_async:
+        return function if takes_ctx else lambda job, ctx: function(job)
+
+    async def plain(job: Any, ctx: Any) -> Any:
+        attempt = current_attempt.get()
+        assert attempt is not None
+        # It cannot be interrupted, so nobody may stop waiting for it; what was asked meanwhile takes effect now.
+        attempt.cancellable = False
+        value = await (in_thread(function, job, ctx) if takes_ctx else in_thread(function, job))
+        attempt.cancellable = True
+        if attempt.ending is not None:
+            if inspect.iscoroutine(value):
+                value.close()
+            raise asyncio.CancelledError
+        return await value if inspect.isawaitable(value) else value
+
+    return plain
+
+
+def _around(layer: Middleware, inner: Call) -> Call:
+    async def call(job: Any, ctx: Any) -> Any:
+        next = _Next(layer, inner, job, ctx)
+        returned = await layer(job, ctx, next)
+        # A middleware that only watches need not pass the result on.
+        return next.result if returned is None else returned
+
+    return call
+
+
+class _Next:
+    """What a middleware calls to go on, once."""
+
+    __slots__ = ("_called", "_ctx", "_inner", "_job", "_layer", "result")
+
+    def __init__(self, layer: Middleware, inner: Call, job: Any, ctx: Any) -> None:
+        self._layer = layer
+        self._inner = inner
+        self._job = job
+        self._ctx = ctx
+        self._called = False
+        self.result: Any = None
+
+    async def __call__(self) -> Any:
+        if self._called:
+            raise UsageError(f"middleware {self._layer!r} called next twice in one run; call it once")
+        self._called = True
+        self.result = await self._inner(self._job, self._ctx)
+        return self.result

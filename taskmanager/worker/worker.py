@@ -1,0 +1,229 @@
+"""One started worker: its slots, its duties, and what it holds.
+
+Each start is a new incarnation, so nothing of an earlier one can be taken for this one's. The duties (fetcher, keeper,
+janitor) are tasks of their own and speak to each other only through this supervisor.
+
+`stop` is graceful: no new claims; running handlers get their grace; what still runs is cancelled and given back to
+`waiting`; what was emitted and decided is sent. A plain `def` handler that outlives all this is left behind, and its
+lease runs out. `kill` is a crash: nothing more is said to the engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from contextvars import Context
+from typing import Any
+
+from taskmanager.app import App
+from taskmanager.client import Client
+from taskmanager.clock import monotonic
+from taskmanager.compose import handler_plan
+from taskmanager.engine import Answer, Claimed
+from taskmanager.job import Claim
+from taskmanager.registry import Registration
+from taskmanager.runtime import Runtime
+from taskmanager.worker.attempt import Attempt, Ending
+from taskmanager.worker.context import Context as UserContext
+from taskmanager.worker.executor import Executor
+from taskmanager.worker.fetcher import Fetcher
+from taskmanager.worker.janitor import Janitor
+from taskmanager.worker.journal import JournalSender
+from taskmanager.worker.keeper import Keeper
+from taskmanager.worker.settler import Ended, Settler
+from taskmanager.worker.slots import Slots
+
+log = logging.getLogger("taskmanager")
+
+CANCEL_PATIENCE_S = 5.0
+"""How long a stop waits for handlers that were cancelled and do not end."""
+
+
+class Worker:
+    """See the module's law. `context` is what its handlers get as `ctx`; `name` its incarnation."""
+
+    def __init__(self, app: App, client: Client, runtime: Runtime, name: str, context: UserContext) -> None:
+        self.app = app
+        self.settings = app.settings
+        self.client = client
+        self.connection = client.connection
+        self.runtime = runtime
+        self.name = name
+        self.context = context
+        self._held: dict[str, dict[int, Attempt | None]] = {}
+        self._queues: dict[str, None] = {}
+        self._in_hand = 0
+        self._stopping = False
+        self._emptied = asyncio.Event()
+        self._hurried = asyncio.Event()
+        self._duties: list[asyncio.Task[None]] = []
+        self.executor = Executor(self)
+        self.settler = Settler(self)
+        self.journal = JournalSender(self)
+        self.fetcher = Fetcher(self)
+        self.keeper = Keeper(self)
+        self.janitor = Janitor(self)
+        self._slots = Slots(self.executor.run, Context())
+        self._unlisten = app.registry.listen(self._registered)
+
+    # ---- life
+
+    async def start(self, base: Context) -> None:
+        """Registers the schedules of the handlers and begins to serve; handlers run in copies of `base`."""
+        self._slots = Slots(self.executor.run, base)
+        for queue in self.app.served_queues():
+            self._serve(queue)
+        await self._register_schedules(tuple(self.app.registry))
+        await self.keeper.start()
+        spawn = self.runtime.spawn_duty
+        self._duties = [
+            spawn(self.fetcher.run(), "taskmanager-fetcher"),
+            spawn(self.janitor.run(), "taskmanager-janitor"),
+            spawn(self.janitor.look_out(), "taskmanager-lookout"),
+        ]
+
+    async def stop(self) -> None:
+        """See the module's law."""
+        self._stopping = True
+        self._unlisten()
+        self.fetcher.stop()
+        await self._wait_for_handlers(self.settings.grace_ms / 1000)
+        for attempt in self._attempts():
+            attempt.end(Ending.STOP)
+        await self._wait_for_handlers(CANCEL_PATIENCE_S, hurried=False)
+        for attempt in self._attempts():
+            claim = attempt.claim
+            log.warning("job %r in queue %r does not end; it is left to its lease", claim.id, claim.queue)
+            attempt.end(Ending.LOST)
+        await self.settler.flush()
+        await self.client.flush()
+        await self._end_duties()
+        await self.keeper.stop()
+
+    def hurry(self) -> None:
+        """Cuts the grace of a stop short."""
+        self._hurried.set()
+
+    def kill(self) -> list[asyncio.Task[None]]:
+        """Ends everything where it stands; the tasks that are being cancelled."""
+        self._stopping = True
+        self._unlisten()
+        for duty in self._duties:
+            duty.cancel()
+        return [*self._duties, *self._slots.cancel()]
+
+    # ---- what it serves
+
+    def queues(self) -> list[str]:
+        return list(self._queues)
+
+    def _serve(self, queue: str) -> None:
+        if queue not in self._queues:
+            self._queues[queue] = None
+            self.fetcher.nudge(queue)
+
+    def _registered(self, registration: Registration) -> None:
+        """A handler was registered while we run: it is served at once, and so is its queue."""
+        self.executor.forget_routes()
+        allowed = self.settings.queues
+        if allowed is None or registration.queue in allowed:
+            self._serve(registration.queue)
+            if registration.repeat is not None:
+                self.client.emit(registration.queue, handler_plan(self.app, registration))
+
+    async def _register_schedules(self, registrations: tuple[Registration, ...]) -> None:
+        for registration in registrations:
+            if registration.repeat is not None and registration.queue in self._queues:
+                await self.client.emit(registration.queue, handler_plan(self.app, registration))
+
+    # ---- what it holds
+
+    @property
+    def free(self) -> int:
+        """Slots without a job."""
+        return self.settings.concurrency - self._in_hand
+
+    def holds(self, queue: str) -> tuple[int, ...]:
+        """The claims in our hands, running, being settled, or reaped."""
+        return tuple(self._held.get(queue, ()))
+
+    def held_queues(self) -> list[str]:
+        return [queue for queue, claims in tuple(self._held.items()) if claims]
+
+    def attempt(self, queue: str, number: int) -> Attempt | None:
+        return self._held.get(queue, {}).get(number)
+
+    def take(self, queue: str, answer: Claimed) -> None:
+        """Starts what a claim brought; while stopping it is given back unstarted."""
+        held = self._held.setdefault(queue, {})
+        loop = asyncio.get_running_loop()
+        received_s = monotonic()
+        for claim in answer.jobs:
+            attempt = Attempt(self, claim, answer.now, received_s, loop)
+            held[claim.number] = attempt
+            self._in_hand += 1
+            if self._stopping:
+                attempt.ending = Ending.STOP
+            self._slots.give(attempt)
+
+    def hold_lost(self, claim: Claim) -> None:
+        """A claim that was reaped: ours until it is settled as lost."""
+        self._held.setdefault(claim.queue, {})[claim.number] = None
+
+    def ended(self, queue: str, ended: list[Ended]) -> None:
+        """These settlements have been answered."""
+        held = self._held[queue]
+        for end in ended:
+            held.pop(end.settlement.claim, None)
+            self._in_hand -= end.attempt is not None
+        self._freed()
+
+    def drop(self, attempt: Attempt) -> None:
+        """This claim is no longer ours, and nothing is said about it."""
+        self._held[attempt.claim.queue].pop(attempt.claim.number, None)
+        self._in_hand -= 1
+        self._freed()
+
+    def _freed(self) -> None:
+        if self._in_hand == 0:
+            self._emptied.set()
+        self.fetcher.freed()
+
+    def _attempts(self) -> list[Attempt]:
+        return [attempt for held in self._held.values() for attempt in held.values() if attempt is not None]
+
+    # ---- what it hears
+
+    def notice(self, queue: str, answer: Answer) -> None:
+        """Every answer: subscribers hear what happened, the janitor what is next."""
+        self.client.notice(answer)
+        self.janitor.learn(queue, answer)
+
+    # ---- the parts of a stop
+
+    async def _wait_for_handlers(self, seconds: float, *, hurried: bool = True) -> None:
+        """Until nothing is in hand and no claim is in flight, for at most `seconds`, or until hurried."""
+        ended = asyncio.ensure_future(self._all_ended())
+        waits: set[asyncio.Future[Any]] = {ended}
+        if hurried:
+            waits.add(asyncio.ensure_future(self._hurried.wait()))
+        try:
+            await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    async def _all_ended(self) -> None:
+        await asyncio.wait(self._duties[:1])
+        while self._in_hand:
+            self._emptied.clear()
+            await self._emptied.wait()
+
+    async def _end_duties(self) -> None:
+        tasks = [*self._duties, *self._slots.cancel()]
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task

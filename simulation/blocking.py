@@ -18,7 +18,8 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import get_ident
 from typing import Any
 
-from simulation.threads import Abandoned, Strand, Threads, Work, origin_here
+from simulation.strands import Abandoned, Strand, Work, origin_here
+from simulation.threads import Threads
 from simulation.world import SimulationBlocked, SimulationRefused, driven, strands
 
 __all__ = ["THREAD_PATCHES"]
@@ -176,8 +177,8 @@ def shutdown(self: ThreadPoolExecutor, wait: bool = True, *, cancel_futures: boo
     strand = strands.get(get_ident())
     if strand is None:
         raise SimulationRefused(
-            "shutting down an executor that is still at work, in an async handler, would block the event loop for ever; "
-            "await its futures first, or use `shutdown(wait=False)`"
+            "shutting down an executor that is still at work, in an async handler, would block the event loop for "
+            "ever; await its futures first, or use `shutdown(wait=False)`"
         )
     lane.waiters.append(strand)
     try:

@@ -22,16 +22,17 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-import time_machine
-
 from simulation import frozen, patches
-from simulation.frozen import frozen_start
+from simulation.frozen import frozen_start, thawed
 from simulation.randomness import Randomness
 from simulation.world import takeovers
 from taskmanager.clock import datetime_of
 
 if TYPE_CHECKING:
     from simulation.loop import VirtualLoop
+
+with thawed():
+    import time_machine
 
 __all__ = ["MONOTONIC_START_US", "Takeover", "VirtualClock", "frozen_start"]
 
@@ -43,11 +44,12 @@ Code that compares with an initial 0 (`if monotonic() - self.last > 60`) must ta
 
 
 class VirtualClock:
-    """The time of a simulation, in microseconds since the epoch. It stands still unless it is moved, and never steps back."""
+    """The time of a simulation, in microseconds since the epoch. It stands still unless moved, and never steps back."""
 
     def __init__(self, start_us: int) -> None:
         self.start_us = start_us
         self.us = start_us
+        self.offset_us = MONOTONIC_START_US - start_us
         self.follower: Callable[[int], None] | None = None
 
     def now_us(self) -> int:
@@ -61,7 +63,7 @@ class VirtualClock:
     @property
     def monotonic_us(self) -> int:
         """What `time.monotonic` and `loop.time` show, in microseconds."""
-        return self.us - self.start_us + MONOTONIC_START_US
+        return self.us + self.offset_us
 
     def move_to(self, us: int) -> None:
         """Moves the clock on. Raises `ValueError` for a moment that is over."""
@@ -127,7 +129,7 @@ class Takeover:
         self.clock.follower = self._shift
 
     def _shift(self, us: int) -> None:
-        self._traveller.shift(timedelta(microseconds=us - self._shown_us))
+        self._traveller.shift(timedelta(0, 0, us - self._shown_us))
         self._shown_us = us
 
     def _let_go(self) -> None:
@@ -135,4 +137,3 @@ class Takeover:
         if self._travel is not None:
             self._travel.stop()
             self._travel = None
-

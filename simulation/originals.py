@@ -20,7 +20,7 @@ def _real(name: str) -> Any:
     return getattr(frozen, f"real_{name}", None) or getattr(time, name)
 
 
-class originals:  # noqa: N801 -- read as a namespace
+class originals:
     """`originals.monotonic()` is the machine's, always."""
 
     monotonic = staticmethod(_real("monotonic"))

@@ -18,7 +18,7 @@ from simulation.tables import visible
 from simulation.timeline import Timeline
 from taskmanager.clock import datetime_of
 from taskmanager.job import Fact, Kind
-from taskmanager.steps import clock_text, detail_words
+from taskmanager.steps import clock_text, day_words, detail_words
 
 __all__ = ["pages", "render", "routine"]
 
@@ -44,6 +44,7 @@ STYLES: dict[Kind, tuple[str, str]] = {
     Kind.PAUSED: ("‖", "magenta"),
     Kind.RESUMED: ("▸", "magenta"),
 }
+_WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _BORN = frozenset({Kind.EMITTED, Kind.SCHEDULED})
 _UNTROUBLED = frozenset({Kind.EMITTED, Kind.SCHEDULED, Kind.DUE, Kind.STARTED, Kind.PROGRESS, Kind.COMPLETED})
 _ENDS = frozenset({Kind.COMPLETED, Kind.SKIPPED, Kind.FAILED, Kind.CANCELLED})
@@ -75,7 +76,7 @@ def pages(timeline: Timeline, limit: int | None = None) -> Iterator[Text]:
             if day is not None:
                 yield Text("")
             day = at.date()
-            yield Text(f"{at:%A} {at.day} {at:%B %Y}", style="bold underline")
+            yield Text(f"{_WEEKDAYS[at.weekday()]} {day_words(facts[index].at)}", style="bold underline")
         yield where.line(facts[index], index in quiet)
 
 

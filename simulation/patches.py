@@ -40,9 +40,9 @@ def monotonic_ns() -> int:
     return originals.monotonic_ns() if world is None else world.clock.monotonic_us * 1000
 
 
-def get_clock_info(name: str, /) -> Any:
+def get_clock_info(name: Any, /) -> Any:
     """A loop that a plain handler runs (`asyncio.run`) must take a microsecond for its resolution."""
-    info = originals.clock_info(name)  # type: ignore[arg-type]
+    info = originals.clock_info(name)
     if name != "monotonic" or inhabited() is None:
         return info
     return SimpleNamespace(**{**vars(info), "resolution": 1e-6})
@@ -87,7 +87,7 @@ def seed(self: random.Random, a: Any = None, version: int = 2) -> None:
 
 def seed_shared(a: Any = None, version: int = 2) -> None:
     """`random.seed`, which the module bound to its shared instance long ago."""
-    seed(random._inst, a, version)  # type: ignore[attr-defined]
+    seed(random._inst, a, version)
 
 
 def loop_time(self: Any) -> float:
@@ -161,4 +161,3 @@ def _holders(targets: frozenset[int]) -> Iterator[Any]:
             known = _scanned[name] = (*mark, not targets.isdisjoint(map(id, list(values.values()))))
         if known[3]:
             yield module
-

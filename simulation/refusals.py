@@ -15,7 +15,9 @@ import functools
 import os
 import socket
 import subprocess
+from collections import deque
 from collections.abc import Callable
+from selectors import BaseSelector
 from typing import Any
 
 from simulation.world import SimulationRefused, driven, real_io
@@ -77,7 +79,25 @@ def _guarded(name: str) -> Callable[..., Any]:
 
 
 class RefusingLoop(asyncio.SelectorEventLoop):
-    """A selector loop whose sockets, pipes, subprocesses and signals are refused outside `real_io`."""
+    """A selector loop whose sockets, pipes, subprocesses and signals are refused outside `real_io`.
+
+    The annotations are what this package uses of asyncio's insides, the same in every version it supports.
+    """
+
+    _ready: deque[Any]
+    _closed: bool
+    _thread_id: int | None
+    _selector: BaseSelector
+    _clock_resolution: float
+    _task_factory: Any
+    _default_executor: Any
+    _asyncgens: Any
+    _asyncgen_firstiter_hook: Any
+    _asyncgen_finalizer_hook: Any
+    _check_closed: Callable[[], None]
+    _check_default_executor: Callable[[], None]
+    _write_to_self: Callable[[], None]
+    _process_events: Callable[[Any], None]
 
 
 for _name in LOOP_CALLS:

@@ -1,47 +1,72 @@
-"""Taking the seat of the running loop, where perhaps another loop sits already.
-
-asyncio knows one running loop a thread, and refuses to start a second. A simulation is often driven from inside a
-running loop (a notebook cell, an async test), so the one that runs is set aside and put back, together with its current
-task, its hooks for asynchronous generators and its coroutine origin tracking.
-"""
+"""The seat of an application that is being simulated: what `tm.emit`, `tm.start` and the rest mean in there."""
 
 from __future__ import annotations
 
 import asyncio
-import sys
-from asyncio import events, tasks
-from collections.abc import Iterator
-from contextlib import contextmanager
-from threading import get_ident
-from typing import Any
+from datetime import timedelta
+from typing import TYPE_CHECKING
 
-__all__ = ["seated"]
+from taskmanager.app import App
+from taskmanager.client import Client
+from taskmanager.clock import duration_ms
+from taskmanager.emitter import Emitter
+from taskmanager.seat import make_context
+from taskmanager.worker.context import Context
 
-
-@contextmanager
-def seated(loop: Any) -> Iterator[None]:
-    """Within, `loop` is this thread's running loop."""
-    outer = events._get_running_loop()
-    task = _leave(outer)
-    hooks = sys.get_asyncgen_hooks()
-    loop._thread_id = get_ident()
-    events._set_running_loop(loop)
-    sys.set_asyncgen_hooks(firstiter=loop._asyncgen_firstiter_hook, finalizer=loop._asyncgen_finalizer_hook)
-    try:
-        yield
-    finally:
-        sys.set_asyncgen_hooks(*hooks)
-        loop._thread_id = None
-        events._set_running_loop(outer)
-        if outer is not None and task is not None:
-            tasks._enter_task(outer, task)
+if TYPE_CHECKING:
+    from simulation.simulation import Simulation
 
 
-def _leave(outer: asyncio.AbstractEventLoop | None) -> asyncio.Task[Any] | None:
-    """Steps out of the outer loop's current task: from 3.14 on a thread has one, whichever loop it belongs to."""
-    if outer is None:
-        return None
-    task = tasks.current_task(outer)
-    if task is not None:
-        tasks._leave_task(outer, task)
-    return task
+class SimulatedSeat:
+    """`taskmanager.seat.Seat` over the nodes of a simulation. `client` speaks for the world outside them."""
+
+    def __init__(self, sim: Simulation) -> None:
+        self._sim = sim
+        self._idle: list[asyncio.Future[None]] = []
+
+    def furnish(self, client: Client, app: App, emitter: Emitter) -> None:
+        self.client = client
+        self._app = app
+        self._emitter = emitter
+
+    @property
+    def context(self) -> Context:
+        for node in self._sim.nodes:
+            if node.worker is not None:
+                return node.worker.context
+        return make_context(self._app.settings.ctx, self._emitter)
+
+    @property
+    def is_started(self) -> bool:
+        return any(node.is_up for node in self._sim.nodes)
+
+    async def start(self) -> None:
+        """Boots the nodes that are down."""
+        for boot in [asyncio.ensure_future(node.boot()) for node in self._sim.nodes]:
+            await boot
+
+    async def stop(self) -> None:
+        """Stops every node gracefully, side by side, as a deploy does."""
+        stops = [asyncio.ensure_future(node.stop()) for node in self._sim.nodes]
+        for stop in stops:
+            await stop
+        await self.client.flush()
+
+    def hurry(self) -> None:
+        for node in self._sim.nodes:
+            node.hurry()
+
+    async def drain(self, timeout: timedelta | float | None) -> None:
+        seconds = None if timeout is None else duration_ms(timeout, "timeout") / 1000
+        idle: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._idle.append(idle)
+        async with asyncio.timeout(seconds):
+            await idle
+
+    def tell_idle(self) -> bool:
+        """The world is idle: those who drain go on. True where there were any."""
+        told = [idle for idle in self._idle if not idle.done()]
+        self._idle.clear()
+        for idle in told:
+            idle.set_result(None)
+        return bool(told)

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from taskmanager.clock import datetime_of, moment_ms
 from taskmanager.job import LIVE, Fact, Kind, Reason, State
-from taskmanager.steps import Step, seconds_words, span_words
+from taskmanager.steps import Step, day_words, seconds_words, span_words
 
 __all__ = ["Record", "explain"]
 
@@ -94,9 +94,11 @@ class _Teller:
         self.is_running = False
         self.has_follow_up = False
         self.has_ended = False
+        self.has_lived = False
 
     def tell(self, fact: Fact) -> None:
         sentence = _SENTENCES[fact.kind](self, fact)
+        self.has_lived = self.has_lived or fact.kind not in {Kind.DEBOUNCED, Kind.SKIPPED}
         if sentence:
             if not self.told:
                 self.told.append([])
@@ -108,7 +110,7 @@ class _Teller:
 
     def moment(self, ms: int) -> str:
         """`at 01:00:00`, with the day where it is another than the one last named."""
-        day, last = _day_words(ms), self.day
+        day, last = day_words(ms), self.day
         self.day = day
         return f"at {_clock_words(ms)}" + ("" if day == last else f" on {day}")
 
@@ -124,6 +126,8 @@ class _Teller:
 
     def stand(self, record: Record | None) -> None:
         """The last sentence: how things stand."""
+        if record is None and not self.has_lived:
+            return  # an emission that was dropped never was a job
         if record is None:
             gone, open_end = "No record of it is kept any more.", "It has not ended in these steps."
             self.told[-1].append(gone if self.has_ended else open_end)
@@ -220,6 +224,9 @@ class _Teller:
         return f"It was emitted again{self.when(fact.at)} while it ran, and that was recorded as its follow-up."
 
     def debounced(self, fact: Fact) -> str:
+        if not self.has_lived:
+            self.told.append([])
+            return f"{self.name} was emitted {self.moment(fact.at)} and debounced: nothing of it was kept."
         delay = _detail(fact, "delay")
         moved = f" and it was put off to {seconds_words(delay)} later" if delay else ""
         return f"Another emission{self.when(fact.at)} was debounced{moved}."
@@ -254,16 +261,11 @@ def _state_words(record: Record) -> str:
     if State(record.state) is not State.DELAYED:
         return str(record.state)
     run_at = record.run_at if isinstance(record.run_at, int) else moment_ms(record.run_at, "run_at")
-    return f"delayed until {_clock_words(run_at)} on {_day_words(run_at)}"
+    return f"delayed until {_clock_words(run_at)} on {day_words(run_at)}"
 
 
 def _clock_words(ms: int) -> str:
     return f"{datetime_of(ms):%H:%M:%S}" + (f".{ms % 1000:03d}" if ms % 1000 else "")
-
-
-def _day_words(ms: int) -> str:
-    at = datetime_of(ms)
-    return f"{at.day} {at:%B} {at.year}"
 
 
 def _detail(fact: Fact, key: str) -> Any:

@@ -7,23 +7,28 @@ a failing group is cancelled first would differ between two runs. These tasks ha
 from __future__ import annotations
 
 import asyncio
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from simulation.loop import VirtualLoop
 
-__all__ = ["Task", "end_tasks"]
+__all__ = ["Task", "current_node", "end_tasks"]
+
+current_node: ContextVar[object | None] = ContextVar("simulation_node", default=None)
+"""The node on which the running code runs; None for the outside world."""
 
 T = TypeVar("T")
 _ROUNDS = 100
 
 
 class Task(asyncio.Task[T]):
-    """An asyncio task that hashes by its number, which counts the tasks of its loop from 1."""
+    """An asyncio task that hashes by its number, which counts the tasks of its loop from 1, and knows its node."""
 
-    def __init__(self, coro: Any, *, loop: VirtualLoop, name: str | None, context: Any) -> None:
+    def __init__(self, coro: Any, *, loop: VirtualLoop, name: object, context: Any) -> None:
         loop.tasks_made = self.number = loop.tasks_made + 1
-        super().__init__(coro, loop=loop, name=name or f"Task-{self.number}", context=context)
+        self.node = current_node.get() if context is None else context.get(current_node)
+        super().__init__(coro, loop=loop, name=f"Task-{self.number}" if name is None else str(name), context=context)
 
     def __hash__(self) -> int:
         return self.number

@@ -28,125 +28,71 @@ other workers' beats must let them beat first, as after any sleep of the machine
 from __future__ import annotations
 
 import asyncio
-from asyncio import Future
 from collections.abc import Callable, Hashable
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
+from itertools import count
 from typing import Any
 
+from simulation.handles import Grid, Pulse, Timer
 from taskmanager.clock import LATEST_MS
 
-__all__ = ["NEVER_US", "Grid", "Ready", "Timer", "Timers"]
+__all__ = ["NEVER_US", "Timers"]
 
 NEVER_US = LATEST_MS * 1000
 """A deadline beyond the year 9999 never comes."""
 _FEW = 64
 
 
-class Ready(asyncio.Handle):
-    """A callback whose turn has come. As light as can be: two of these are made for each sleep."""
-
-    __slots__ = ()
-    _repr = None
-    _source_traceback = None
-
-    def __init__(self, callback: Callable[..., object], args: tuple[Any, ...], context: Context | None) -> None:
-        self._callback = callback
-        self._args = args
-        self._context = copy_context() if context is None else context
-        self._cancelled = False
-
-    def cancel(self) -> None:
-        self._cancelled = True
-        self._callback = self._args = None  # type: ignore[assignment]  # as asyncio does: break cycles early
-
-
-class Timer(asyncio.TimerHandle):
-    """A callback with a deadline. `grid` is set for a pulse; `counted` says that it is foreground and still to come."""
-
-    __slots__ = ("counted", "grid", "timers")
-    _repr = None
-    _source_traceback = None
-
-    def __init__(
-        self,
-        when: float,
-        callback: Callable[..., object],
-        args: tuple[Any, ...],
-        context: Context | None,
-        timers: Timers,
-    ) -> None:
-        self._when = when
-        self._callback = callback
-        self._args = args
-        self._context = copy_context() if context is None else context
-        self._cancelled = False
-        self._scheduled = False
-        self.counted = False
-        self.grid: Grid | None = None
-        self.timers = timers
-
-    def cancel(self) -> None:
-        if self._cancelled:
-            return
-        self._cancelled = True
-        self._callback = self._args = None  # type: ignore[assignment]
-        if self._scheduled:
-            self.timers.bury(self)
-
-    __hash__ = object.__hash__
-    __eq__ = object.__eq__
-
-
-@dataclass(slots=True, eq=False)
-class Grid:
-    """Where a pulse fires: `anchor_us` plus whole periods. `seen` is the world's stir count when it last fired."""
-
-    anchor_us: int
-    period_us: int
-    seen: int | None = None
-
-    def after(self, us: int) -> int:
-        """The first point after a moment."""
-        return us + self.period_us - (us - self.anchor_us) % self.period_us
-
-
 Entry = tuple[int, int, Timer]
+PulseEntry = tuple[int, int, Pulse]
 
 
 @dataclass(slots=True, eq=False)
 class Timers:
-    """A heap of (deadline in microseconds, number, timer)."""
+    """A heap of (deadline in microseconds, number, timer). `offset_us` turns a deadline into the loop's `time()`."""
 
+    offset_us: int
     heap: list[Entry] = field(default_factory=list)
-    foreground: int = 0
+    ahead: list[PulseEntry] = field(default_factory=list)
     stirs: int = 0
     fold: bool = True
+    number: Callable[[], int] = field(default_factory=lambda: count(1).__next__)
     _dead: int = 0
-    _number: int = 0
+    _minor: int = 0
     _grids: dict[Hashable, Grid] = field(default_factory=dict)
-    _ahead: list[Entry] = field(default_factory=list)
     _ahead_stirs: int = 0
 
-    def push(self, us: int, timer: Timer, counted: bool) -> None:
-        """A timer whose deadline never comes is not kept."""
+    def set(
+        self, us: int, timer: Timer, callback: Callable[..., object], args: tuple[Any, ...], context: Context | None
+    ) -> None:
+        """Fills in a bare timer and puts it in its place. One whose deadline never comes is not kept."""
+        timer.us = us
+        timer.timers = self
+        timer._callback = callback
+        timer._args = args
+        timer._context = copy_context() if context is None else context
+        timer._cancelled = False
         if us > NEVER_US:
+            timer._scheduled = False
             return
-        self._number = number = self._number + 1
         timer._scheduled = True
-        if counted:
-            timer.counted = True
-            self.foreground += 1
-        heappush(self.heap, (us, number, timer))
+        if type(timer) is not Timer:
+            self._minor += 1
+        heappush(self.heap, (us, self.number(), timer))
+
+    @property
+    def foreground(self) -> int:
+        """How many timers are left that are neither background nor pulses."""
+        return len(self.heap) - self._dead - self._minor
 
     def bury(self, timer: Timer) -> None:
         """A timer in the heap was cancelled."""
         timer._scheduled = False
         self._dead += 1
-        if timer.counted:
-            timer.counted = False
-            self.foreground -= 1
+        if type(timer) is not Timer:
+            self._minor -= 1
         if self._dead > _FEW and self._dead * 2 > len(self.heap):
             self.heap[:] = [entry for entry in self.heap if entry[2]._scheduled]
             heapify(self.heap)
@@ -166,29 +112,29 @@ class Timers:
         """The next deadline of all timers, or of the foreground ones."""
         if not foreground_only:
             return self.top_us()
-        return min((us for us, _, timer in self.heap if timer._scheduled and timer.counted), default=None)
+        foreground = (us for us, _, timer in self.heap if timer._scheduled and type(timer) is Timer)
+        return min(foreground, default=None)
 
-    def pop_due(self, now_us: int, ready: Callable[[asyncio.Handle], None]) -> bool:
-        """Makes ready what is due, in order; says whether anything was."""
-        heap, fired, stirred = self.heap, False, False
+    def pop_due(self, now_us: int, ready: Callable[[asyncio.Handle], None]) -> None:
+        """Makes ready what is due, in order."""
+        heap, stirred = self.heap, False
         while heap and heap[0][0] <= now_us:
             timer = heappop(heap)[2]
             if not timer._scheduled:
                 self._dead -= 1
                 continue
             timer._scheduled = False
-            if timer.counted:
-                timer.counted = False
-                self.foreground -= 1
-            if timer.grid is not None:
-                timer.grid.seen = self.stirs
-            else:
+            if type(timer) is Timer:
                 stirred = True
+            else:
+                self._minor -= 1
+                if type(timer) is Pulse:
+                    timer.grid.seen = self.stirs
+                else:
+                    stirred = True
             ready(timer)
-            fired = True
         if stirred:
             self.stirs += 1
-        return fired
 
     # ---- pulses
 
@@ -205,62 +151,66 @@ class Timers:
 
     def next_move(self, now_us: int, limit_us: int | None) -> int | None:
         """Where the clock goes next, pulses folded; None where nothing but foldable pulses is left and no limit."""
-        if self._ahead and self._ahead_stirs != self.stirs:
+        heap = self.heap
+        if heap and not self.ahead:
+            us, _, timer = heap[0]
+            if timer._scheduled and type(timer) is not Pulse:
+                return us
+        elif self._ahead_stirs != self.stirs:
             self.unfold(now_us)
-        us = self.top_us()
-        if us is None or self.heap[0][2].grid is None:
-            return us
+        top_us = self.top_us()
+        if top_us is None or type(heap[0][2]) is not Pulse:
+            return top_us
         pulses = self._take_pulses()
         horizon = self._horizon(pulses, limit_us)
-        for us, number, timer in pulses:
-            heappush(self.heap, self._folded(us, number, timer, horizon))
-        return None if horizon is None else self.heap[0][0]
+        for us, number, pulse in pulses:
+            heappush(heap, self._folded(us, number, pulse, horizon))
+        return None if horizon is None else heap[0][0]
 
     def unfold(self, now_us: int) -> None:
         """Brings folded pulses back to the first point of their grid after now."""
-        ahead = {id(timer) for _, _, timer in self._ahead if timer._scheduled}
-        self._ahead.clear()
-        if ahead:
-            self.heap[:] = [
-                (timer.grid.after(now_us), number, timer) if id(timer) in ahead and timer.grid else (us, number, timer)
-                for us, number, timer in self.heap
-            ]
-            heapify(self.heap)
+        ahead = {number: pulse for _, number, pulse in self.ahead if pulse._scheduled}
+        self.ahead.clear()
+        if not ahead:
+            return
+        for pulse in ahead.values():
+            pulse.us = pulse.grid.after(now_us)
+        self.heap[:] = [(timer.us, number, timer) for _, number, timer in self.heap]
+        heapify(self.heap)
 
-    def _take_pulses(self) -> list[Entry]:
+    def _take_pulses(self) -> list[PulseEntry]:
         """The pulses before the next ordinary timer, taken out."""
-        heap, pulses = self.heap, []
-        while heap and (heap[0][2].grid is not None or not heap[0][2]._scheduled):
-            entry = heappop(heap)
-            if entry[2]._scheduled:
-                pulses.append(entry)
-            else:
+        heap = self.heap
+        pulses: list[PulseEntry] = []
+        while heap:
+            us, number, timer = heap[0]
+            if not timer._scheduled:
                 self._dead -= 1
+            elif isinstance(timer, Pulse):
+                pulses.append((us, number, timer))
+            else:
+                break
+            heappop(heap)
         return pulses
 
-    def _horizon(self, pulses: list[Entry], limit_us: int | None) -> int | None:
+    def _horizon(self, pulses: list[PulseEntry], limit_us: int | None) -> int | None:
         bounds = [self.heap[0][0]] if self.heap else []
         if limit_us is not None:
             bounds.append(limit_us + 1)
         if bounds:
             return min(bounds)
-        fresh = [us for us, _, timer in pulses if timer.grid is not None and timer.grid.seen != self.stirs]
+        fresh = [us for us, _, pulse in pulses if pulse.grid.seen != self.stirs]
         return max(fresh) + 1 if fresh else None
 
-    def _folded(self, us: int, number: int, timer: Timer, horizon: int | None) -> Entry:
-        grid = timer.grid
-        if horizon is None or grid is None or not self.fold or grid.seen != self.stirs:
-            return us, number, timer
+    def _folded(self, us: int, number: int, pulse: Pulse, horizon: int | None) -> PulseEntry:
+        grid = pulse.grid
+        if horizon is None or not self.fold or grid.seen != self.stirs:
+            return us, number, pulse
         last = us + (horizon - 1 - us) // grid.period_us * grid.period_us
         if last <= us:
-            return us, number, timer
-        entry = last, number, timer
-        self._ahead.append(entry)
+            return us, number, pulse
+        pulse.us = last
+        entry = last, number, pulse
+        self.ahead.append(entry)
         self._ahead_stirs = self.stirs
         return entry
-
-
-def release(waiter: Future[None]) -> None:
-    """What a pulse does when it fires."""
-    if not waiter.done():
-        waiter.set_result(None)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from simulation.clocks import Takeover
-    from simulation.threads import Strand
+    from simulation.strands import Strand
 
 __all__ = ["SimulationBlocked", "SimulationRefused", "background", "driven", "inhabited", "real_io"]
 

@@ -36,7 +36,7 @@ class SystemClock:
     """The machine's wall clock."""
 
     def now_us(self) -> int:
-        return time.time_ns() // 1000
+        return (datetime.now(UTC) - _EPOCH) // _MICROSECOND  # exact, also where freezegun counts time in floats
 
 
 def monotonic() -> float:

@@ -139,7 +139,10 @@ def _custom(expected: type, value: object) -> object:
     if isinstance(value, expected):
         return value
     if _is_pydantic(expected):
-        return _pydantic_validator(expected)(_ENCODER.encode(value))
+        try:
+            return _pydantic_validator(expected)(_ENCODER.encode(value))
+        except ValueError as error:
+            raise ValueError(_one_line(error)) from error  # msgspec adds the place, and raises its own
     if _is_clock_type(expected):
         return msgspec.convert(value, next(base for base in expected.__mro__ if base.__module__ == "datetime"))
     raise TypeError(f"{expected.__qualname__} cannot be made from JSON")

@@ -239,6 +239,8 @@ class Engine(Protocol):
     """One connection to one store. All moments are engine time, in milliseconds since the epoch."""
 
     trace: bool
+    suspends: bool
+    """False where no verb but the waits ever suspends, so that a caller may drive it by hand."""
 
     async def open(self, *, simulated: bool = False) -> None:
         """Connects, and marks the store real or simulated. `UsageError` where it already bears the other mark."""
@@ -313,8 +315,8 @@ class Engine(Protocol):
     async def wait(self, seen: Mapping[str, int], until: int | None) -> Collection[str]:
         """Returns when a queue's tide is no longer the one seen, when one has something due earlier than `until`, or at `until`."""
 
-    async def wait_ended(self, queue: str, serial: int, until: int) -> None:
-        """Returns when the job of that serial has ended, or at `until`."""
+    async def wait_ended(self, queue: str, ref: JobRef, until: int) -> None:
+        """Returns when the job of that id and serial has ended, or at `until`."""
 
     # ---- read
 

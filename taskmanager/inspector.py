@@ -129,8 +129,7 @@ class Inspector:
             if left <= 0:
                 raise TimeoutError(f"job {ref.id!r} in queue {queue!r} is still {job.state} after {seconds} s")
             until = await self._ask(lambda engine: engine.now()) + int(min(left, _WAIT_S) * 1000) + 1
-            assert ref.serial is not None
-            await (await self._connection.engine()).wait_ended(queue, ref.serial, until)
+            await (await self._connection.engine()).wait_ended(queue, ref, until)
             job = await self._ask(lambda engine: engine.get(queue, ref))
         return _outcome(queue, ref, job)
 

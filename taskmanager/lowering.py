@@ -66,8 +66,8 @@ def _lower(value: Any, depth: int) -> object:
         names = (attribute.name for attribute in type(value).__attrs_attrs__)
         return _object(_fields_of(value, (name for name in names if not name.startswith("_"))), depth)
     raise _Refused(
-        f"{reprlib.repr(value)} of type {type(value).__qualname__} is not JSON; give dicts, lists, text, numbers, "
-        "bools, None, aware datetimes, UUIDs, Decimals, Enums, dataclasses, Structs or pydantic models"
+        f"{_shown(value)} is not JSON; give dicts, lists, text, numbers, bools, None, aware datetimes, UUIDs, "
+        "Decimals, Enums, dataclasses, Structs or pydantic models"
     )
 
 
@@ -142,9 +142,9 @@ def _check_depth(depth: int) -> None:
 
 
 def _key(given: object) -> str:
-    key = given.value if isinstance(given, Enum) else given
+    key = given.value if isinstance(given, Enum) and not isinstance(given, str) else given
     if not isinstance(key, str):
-        raise _Refused(f"key {reprlib.repr(given)} is not text; use str(key)")
+        raise _Refused(f"key {_shown(given)} is not text; use str(key)")
     return _text(key, 0)
 
 
@@ -170,16 +170,26 @@ def _struct(value: msgspec.Struct, depth: int) -> object:
 
 def _refuse(reason: str) -> Callable[[Any, int], object]:
     def rule(value: object, depth: int) -> object:
-        raise _Refused(reason.format(reprlib.repr(value)))
+        raise _Refused(reason.format(_shown(value)))
 
     return rule
 
 
+def _shown(value: object) -> str:
+    """Small values as they are. Of others only the type: an address or a set's order would differ between runs."""
+    if isinstance(value, type):
+        return f"the class {value.__qualname__}"
+    if value is None or isinstance(value, _SHOWN):
+        return reprlib.repr(value)
+    return f"an object of type {type(value).__qualname__}"
+
+
+_SHOWN = (str, int, float, complex, bytes, bytearray, date, time, timedelta, Decimal, UUID, Enum, range)
 _RULES: tuple[tuple[type | tuple[type, ...], Callable[[Any, int], object]], ...] = (
-    # The first that fits: an Enum may be a str or an int as well, and a datetime is a date.
-    (Enum, lambda value, depth: _lower(value.value, depth)),
+    # The first that fits: of an Enum that is a str or an int msgspec writes just that, and a datetime is a date.
     (str, _text),
     (int, _whole),
+    (Enum, lambda value, depth: _lower(value.value, depth)),
     (float, _real),
     (dict, lambda value, depth: _object(value.items(), depth)),
     ((list, tuple), _array),
@@ -190,6 +200,6 @@ _RULES: tuple[tuple[type | tuple[type, ...], Callable[[Any, int], object]], ...]
     (UUID, lambda value, depth: str(value)),
     (Decimal, _decimal),
     (msgspec.Struct, _struct),
-    ((bytes, bytearray, memoryview), _refuse("bytes {} are not JSON; send text, e.g. base64")),
-    ((set, frozenset), _refuse("a set {} has no order; send a sorted list")),
+    ((bytes, bytearray, memoryview), _refuse("{} is not JSON; send text, e.g. base64")),
+    ((set, frozenset), _refuse("{} has no order; send a sorted list")),
 )

@@ -361,3 +361,21 @@ class TaskManager:
     @property
     def _inspector(self) -> Inspector:
         return self._seat.client.inspector
+
+
+def lend(tm: TaskManager, seat: Seat) -> tuple[App, Emitter]:
+    """Puts an application on another seat, as a simulation does, until `give_back`; its parts, for who serves it there.
+
+    Raises `UsageError` where it sits on another borrowed seat, or its own is in use.
+    """
+    if tm._borrowed_seat is not None and tm._borrowed_seat is not seat:
+        raise UsageError("this TaskManager is in a simulation already; leave that one (or close() it) first")
+    if tm._own_seat is not None and tm._own_seat.is_started:
+        raise UsageError("this TaskManager is started for real; stop() it before it is simulated")
+    tm._borrowed_seat = seat
+    return tm._app, tm._emitter
+
+
+def give_back(tm: TaskManager) -> None:
+    """Ends `lend`."""
+    tm._borrowed_seat = None

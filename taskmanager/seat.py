@@ -35,6 +35,9 @@ class Seat(Protocol):
     @property
     def context(self) -> Context: ...
 
+    @property
+    def is_started(self) -> bool: ...
+
     async def start(self) -> None: ...
 
     async def stop(self) -> None: ...
@@ -68,6 +71,10 @@ class RealSeat:
         if self._worker is not None:
             return self._worker.context
         return make_context(self._app.settings.ctx, self._emitter)
+
+    @property
+    def is_started(self) -> bool:
+        return self._worker is not None
 
     async def start(self) -> None:
         async with self._turn:

@@ -18,10 +18,16 @@ from typing import Any
 from taskmanager.clock import datetime_of
 from taskmanager.job import Fact, Kind
 
-__all__ = ["Step", "clock_text", "detail_words", "same", "seconds_words", "span_words"]
+__all__ = ["Step", "clock_text", "day_words", "detail_words", "same", "seconds_words", "span_words"]
 
 FIELDS = ("at", "kind", "queue", "event", "job_id", "attempt", "worker", "detail")
 _DETAIL_ORDER = ("error", "duration", "delay", "reason", "fraction", "note")
+# fmt: off
+_MONTHS = (
+    "January", "February", "March", "April", "May", "June",
+    "July", "August", "September", "October", "November", "December",
+)
+# fmt: on
 _UNITS_MS = (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000))
 
 
@@ -127,6 +133,12 @@ def same(one: Fact, other: Fact) -> bool:
 def clock_text(ms: int) -> str:
     """A moment as people read it, always of one width: `2026-03-29 01:00:00.000Z`."""
     return datetime_of(ms).isoformat(sep=" ", timespec="milliseconds").removesuffix("+00:00") + "Z"
+
+
+def day_words(ms: int) -> str:
+    """The day of a moment in English, whatever the process's locale: `28 March 2026`."""
+    at = datetime_of(ms)
+    return f"{at.day} {_MONTHS[at.month - 1]} {at.year}"
 
 
 def span_words(ms: int) -> str:

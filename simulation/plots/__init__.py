@@ -15,9 +15,9 @@ except ModuleNotFoundError as missing:
         "plots need matplotlib, which is not installed; install the extra with: pip install 'taskmanager[plots]'"
     ) from missing
 
-from simulation.plots.crons import collisions, year
+from simulation.plots.crons import Crons, collisions, year
 from simulation.plots.jobs import job, timeline
 from simulation.plots.nights import catch_up, night
 from simulation.plots.states import lifecycle
 
-__all__ = ["catch_up", "collisions", "job", "lifecycle", "night", "timeline", "year"]
+__all__ = ["Crons", "catch_up", "collisions", "job", "lifecycle", "night", "timeline", "year"]

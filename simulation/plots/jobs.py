@@ -98,7 +98,7 @@ def _draw_lane(ax: Axes, lane: int, packed: Sequence[tuple[Span, int]], depth: i
     bars: dict[State, list[tuple[float, float, float, float]]] = {state: [] for state in _HEIGHTS}
     for span, row in packed:
         x0, x1 = day_number(span.start), day_number(end if span.end is None else span.end)
-        middle, half = lane - 0.42 + pitch * (row + 0.5), min(pitch, 0.5) * _HEIGHTS[span.state] / 2
+        middle, half = lane - 0.42 + pitch * (row + 0.5), min(pitch, 0.36) * _HEIGHTS[span.state] / 2
         bars[span.state].append((x0, x1 - x0, middle - half, 2 * half))
         if span.ended_by in _MARKS and span.end is not None:
             marker, colour, _ = _MARKS[span.ended_by]
@@ -141,12 +141,13 @@ def job(world: World, job_id: str, *, ax: Axes | None = None) -> Figure:
     one without length is left out, and the moments between them are written below. Raises `UsageError` where the world
     has no step of that job.
     """
-    facts = [fact for fact in facts_of(world) if fact.job_id == job_id]
+    everything = facts_of(world)
+    facts = [fact for fact in everything if fact.job_id == job_id]
     if not facts:
         raise UsageError(f"job_id must be a job of this timeline, got {job_id!r}; sim.timeline lists those there are")
     told = {(fact.at, fact.kind): fact for fact in facts}
-    last = facts[-1].at
     stretches = sorted(spans(facts), key=lambda span: (span.start, span.end is None, span.end or 0))
+    last = (everything if any(span.end is None for span in stretches) else facts)[-1].at
     stairs = [span for span in stretches if span.end is None or span.end > span.start or span.state is State.ACTIVE]
     figure, ax = canvas(ax, min(18, max(6.5, 1.6 + 1.25 * len(stairs))), 3.4)
     for x, span in enumerate(stairs):
@@ -181,7 +182,7 @@ def job(world: World, job_id: str, *, ax: Axes | None = None) -> Figure:
 def _stretch_words(span: Span, last: int) -> str:
     attempt = "" if span.attempt is None else f"#{span.attempt}  "
     return attempt + (
-        f"since {span_words(last - span.start)}" if span.end is None else span_words(span.end - span.start)
+        f"{span_words(last - span.start)} so far" if span.end is None else span_words(span.end - span.start)
     )
 
 

@@ -19,6 +19,7 @@ def open_engine(url: str, clock: Clock | None = None) -> Engine:
     of another form.
     """
     scheme, separator, rest = url.partition("://")
+    scheme = scheme.lower()
     if not separator:
         raise UsageError(f"db must be a URL, one of {ACCEPTED}; got {url!r}")
     if scheme not in SCHEMES:

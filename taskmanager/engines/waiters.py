@@ -8,7 +8,8 @@ The rules:
 
 * *Levels, not edges.* A waiter compares what he has seen with what was told last, before he lies down. News that came
   between his last look and his wait is therefore never missed. A tide that differs is news; so is a due moment
-  before his `until`, so whoever has been told of a due moment must not wait beyond it, or he returns at once.
+  before his `until`, so whoever has been told of a due moment must not wait beyond it, or he returns at once. A
+  schedule that says 0, not computed yet, has no moment to wait for; the tide tells that it came.
 * *Never early.* A timer that fires before `until`, by rounding or because the clock was set back, is set again.
 * *Never greedy.* A wait lets the loop turn at least once, also where it returns at once: engines that answer without
   suspending would otherwise let one busy waiter starve the whole loop.
@@ -21,7 +22,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from typing import NamedTuple, TypeVar
 
 from taskmanager.engine import Answer
@@ -95,34 +96,34 @@ class Waiters:
     """Everybody who waits for one store. All methods may be called from any thread."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a waiter may be collected, and leave, while the same thread is in here
         self._told: dict[str, _News] = {}
         self._watching: dict[str, dict[_Waiter, None]] = {}
-        self._awaiting: dict[tuple[str, int], dict[_Waiter, None]] = {}
+        self._awaiting: dict[tuple[str, Hashable], dict[_Waiter, None]] = {}
 
     def notice(self, queue: str, answer: Answer) -> None:
         """Takes what one write told of `queue`, in the order of the writes' effects. Replays are old news."""
         if answer.replayed:
             return
         due_at, schedule_at = answer.due_at, answer.schedule_at
-        if due_at is None or (schedule_at is not None and schedule_at < due_at):
+        if schedule_at and (due_at is None or schedule_at < due_at):
             due_at = schedule_at
         with self._lock:
             news = self._told[queue] = _News(answer.tide, due_at)
             if queue not in self._watching:
                 return
-            woken = [one for one in self._watching[queue] if news.concerns(one.seen[queue], one.until)]
+            woken = [one for one in list(self._watching[queue]) if news.concerns(one.seen[queue], one.until)]
             for waiter in woken:
                 waiter.changed.append(queue)
         for waiter in woken:
             waiter.wake()
 
-    def ended(self, queue: str, serial: int) -> None:
-        """Takes that the job of that serial has ended (or its follow-up was dropped)."""
+    def ended(self, queue: str, job: Hashable) -> None:
+        """Takes that a job, by whatever names it, has ended (or its follow-up was dropped)."""
         if not self._awaiting:
             return
         with self._lock:
-            woken = list(self._awaiting.get((queue, serial), {}))
+            woken = list(self._awaiting.get((queue, job), {}))
         for waiter in woken:
             waiter.wake()
 
@@ -148,14 +149,14 @@ class Waiters:
     async def wait_ended(
         self,
         queue: str,
-        serial: int,
+        job: Hashable,
         until: int,
         now_us: Callable[[], int],
         has_ended: Callable[[], bool] = lambda: False,
     ) -> None:
         """Returns when that job is told to have ended, or at `until` (ms); `has_ended` looks for an earlier end."""
         waiter = _Waiter({}, until, now_us)
-        key = (queue, serial)
+        key = (queue, job)
         with self._lock:
             self._awaiting.setdefault(key, {})[waiter] = None
         try:

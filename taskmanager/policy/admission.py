@@ -37,6 +37,7 @@ __all__ = [
 
 _NAME_LENGTH = 200
 _ID_LENGTH = 500
+_FORBIDDEN = frozenset(" {}")
 _UNSPEAKABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _TO_URL = bytes.maketrans(b"+/", b"-_")
 
@@ -171,10 +172,13 @@ class DeadLetters:
 
 def _check_name(value: object, what: str) -> str:
     # isprintable knows the space as its only white space, and refuses controls and surrogates.
-    if isinstance(value, str) and 0 < len(value) <= _NAME_LENGTH and value.isprintable():
-        exact = str.__str__(value)
-        if not any(character in exact for character in " {}"):
-            return exact
+    if (
+        isinstance(value, str)
+        and 0 < len(value) <= _NAME_LENGTH
+        and value.isprintable()
+        and _FORBIDDEN.isdisjoint(value)
+    ):
+        return str.__str__(value)
     raise UsageError(
         f"{what} must be 1-{_NAME_LENGTH} printable characters without white space or braces, got {value!r}"
     )

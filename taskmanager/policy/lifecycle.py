@@ -28,7 +28,7 @@ MOVES: dict[tuple[str, str], frozenset[str]] = {
     # (from, step): to
     (BORN, Kind.EMITTED): frozenset({State.WAITING, State.DELAYED}),
     (BORN, Kind.FOLLOW_UP): frozenset({State.WAITING, State.DELAYED}),
-    (BORN, Kind.SCHEDULED): frozenset({State.WAITING}),
+    (BORN, Kind.SCHEDULED): frozenset({State.WAITING, State.DELAYED}),
     (State.DELAYED, Kind.DUE): frozenset({State.WAITING}),
     (State.DELAYED, Kind.REPLACED): frozenset({State.WAITING, State.DELAYED}),
     (State.DELAYED, Kind.DEBOUNCED): frozenset({State.WAITING, State.DELAYED}),

@@ -11,7 +11,7 @@ before). It is found by looking back three days, because no clock has been set b
 1867).
 
 zoneinfo says what the offset is, not where it changes, so changes are searched for: a sample a day, then by halves.
-Two changes of one zone have never come closer than four days (Freetown, in 1939); a test holds that against the data.
+Two changes of one zone have never come closer than three days (Freetown, in 1939); a test holds that against the data.
 """
 
 from __future__ import annotations

@@ -89,10 +89,10 @@ class Worker:
         self._unlisten()
         self.fetcher.stop()
         await self._wait_for_handlers(self.settings.grace_ms / 1000)
-        for attempt in self._attempts():
+        for attempt in self.attempts():
             attempt.end(Ending.STOP)
         await self._wait_for_handlers(CANCEL_PATIENCE_S, hurried=False)
-        for attempt in self._attempts():
+        for attempt in self.attempts():
             claim = attempt.claim
             log.warning("job %r in queue %r does not end; it is left to its lease", claim.id, claim.queue)
             attempt.end(Ending.LOST)
@@ -190,7 +190,8 @@ class Worker:
             self._emptied.set()
         self.fetcher.freed()
 
-    def _attempts(self) -> list[Attempt]:
+    def attempts(self) -> list[Attempt]:
+        """Everything in hand but what was reaped."""
         return [attempt for held in self._held.values() for attempt in held.values() if attempt is not None]
 
     # ---- what it hears

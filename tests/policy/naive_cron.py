@@ -12,14 +12,14 @@ from zoneinfo import ZoneInfo
 
 _BOUNDS = ((0, 59), (0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
 _NAMES: tuple[str, ...] = ("jan feb mar apr may jun jul aug sep oct nov dec", "sun mon tue wed thu fri sat")
-_EPOCH = datetime(1970, 1, 1)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LEAD_IN = 26 * 3600
 """Walked before the window: the longest overlap there has been took a day."""
 
 
 def wall(instant: int, zone: ZoneInfo) -> datetime:
     """What the zone's clock shows at an instant in seconds since the epoch."""
-    return (_EPOCH.replace(tzinfo=UTC) + timedelta(seconds=instant)).astimezone(zone).replace(tzinfo=None)
+    return (_EPOCH + timedelta(seconds=instant)).astimezone(zone).replace(tzinfo=None)
 
 
 def expand(column: str, position: int) -> set[int]:
@@ -67,7 +67,8 @@ def occurrences(pattern: str, timezone: str, start: int, end: int, step: int, le
     found, shown = [], set()
     tick = timedelta(seconds=step)
     before = None
-    for instant in range(start - lead_in, end, step):
+    remembered = 0 if by_real_time else lead_in
+    for instant in range(start - remembered, end, step):
         now = wall(instant, zone)
         matched = matches(now)
         runs = matched and (by_real_time or now not in shown)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zoneinfo
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from itertools import pairwise
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from taskmanager.clock import iso, moment_ms
+from taskmanager.policy import zones
 from taskmanager.policy.cron import Cron
 from taskmanager.policy.zones import DAY, span_at, zone_named
 
@@ -247,3 +249,35 @@ def test_spans_begin_and_end_at_the_changes_of_the_zone_files() -> None:
             earlier, later = span_at(zone, instant - 1), span_at(zone, instant)
             assert (earlier.end, earlier.offset) == (instant, before), name
             assert (later.start, later.offset, later.high) == (instant, after, instant + before), name
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Time cut into half hours, so that gaps and overlaps lie across the cuts."""
+    zones._spans.cache_clear()
+    monkeypatch.setattr(zones, "_BLOCK", 1800)
+    yield
+    zones._spans.cache_clear()
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize(
+    ("pattern", "timezone", "after", "until", "expected"),
+    [
+        ("30 2 * * *", "Europe/Berlin", "2026-10-24T12:00", "2026-10-25T12:00", ["2026-10-25T00:30:00"]),
+        ("30 2 * * *", "Europe/Berlin", "2026-03-28T12:00", "2026-03-29T12:00", ["2026-03-29T01:00:00"]),
+        ("0 12 18 10 *", "America/Juneau", "1867-10-17T00:00", "1867-10-20T12:00", ["1867-10-17T20:57:41"]),
+        ("0 9,21 30 * *", "Pacific/Apia", "2011-12-29T00:00", "2012-01-02T00:00", ["2011-12-30T10:00:00"]),
+        (
+            "0 */6 * 10 *",
+            "Europe/Berlin",
+            "2026-10-25T04:00",
+            "2026-10-25T17:00",
+            ["2026-10-25T05:00:00", "2026-10-25T11:00:00", "2026-10-25T17:00:00"],
+        ),
+    ],
+)
+def test_where_time_is_cut_into_blocks_changes_no_occurrence(
+    pattern: str, timezone: str, after: str, until: str, expected: list[str]
+) -> None:
+    assert occurrences(pattern, timezone, after, until) == expected

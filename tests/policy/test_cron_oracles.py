@@ -8,7 +8,7 @@ from itertools import islice
 from zoneinfo import ZoneInfo, available_timezones
 
 from cronsim import CronSim
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from taskmanager.errors import UsageError
@@ -89,6 +89,7 @@ def agree(pattern: str, timezone: str, start: int, end: int, step: int) -> None:
         assert cron.newest(*bounds, most) == tuple(expected[-most:])
 
 
+@settings(deadline=None)
 @given(patterns(), st.sampled_from(ZONES), st.integers(1975, 2060), st.data())
 @example("0 2 * * *", "Europe/Berlin", 2026, None)
 def test_five_fields_agree_with_a_walk_over_the_minutes_around_a_change(
@@ -100,6 +101,7 @@ def test_five_fields_agree_with_a_walk_over_the_minutes_around_a_change(
     agree(pattern, timezone, change - 8 * HOUR, change + 30 * HOUR, step=60)
 
 
+@settings(deadline=None)
 @given(patterns(seconds=True), st.sampled_from(ZONES), st.integers(1975, 2060), st.data())
 def test_six_fields_agree_with_a_walk_over_the_seconds_of_a_change(
     pattern: str, timezone: str, year: int, data: st.DataObject
@@ -120,6 +122,7 @@ def agree_by_seconds(pattern: str, timezone: str, start: int, end: int) -> None:
     assert cron.count(start * 1000 - 1, end * 1000 - 1) == len(expected)
 
 
+@settings(deadline=None)
 @given(
     patterns(seconds=True),
     st.sampled_from(["Europe/Amsterdam", "Africa/Monrovia", "Europe/Dublin", "America/New_York", "Asia/Kolkata"]),
@@ -134,6 +137,7 @@ def test_offsets_of_odd_seconds_agree_with_a_walk_over_the_seconds(
     agree_by_seconds(pattern, timezone, start, start + 1200)
 
 
+@settings(deadline=None)
 @given(patterns(), st.sampled_from(ALL_ZONES), st.integers(0, 2**32))
 def test_every_zone_agrees_with_a_walk_at_any_moment(pattern: str, timezone: str, instant: int) -> None:
     start = instant - instant % 60
@@ -143,6 +147,7 @@ def test_every_zone_agrees_with_a_walk_at_any_moment(pattern: str, timezone: str
 WHOLE_HOURS = ["UTC", "Europe/Berlin", "Europe/London", "America/New_York", "America/Los_Angeles", "Australia/Sydney"]
 
 
+@settings(deadline=None)
 @given(patterns(), st.sampled_from(WHOLE_HOURS), st.integers(0, 2**32))
 def test_five_fields_agree_with_cronsim_where_zones_shift_by_whole_hours(
     pattern: str, timezone: str, instant: int
@@ -161,6 +166,7 @@ def test_five_fields_agree_with_cronsim_where_zones_shift_by_whole_hours(
     assert list(cron.occurrences(instant * 1000, theirs[-1])) == theirs
 
 
+@settings(deadline=None)
 @given(patterns(), st.sampled_from(WHOLE_HOURS), st.integers(2000, 2037), st.data())
 def test_five_fields_agree_with_cronsim_from_the_day_before_a_change(
     pattern: str, timezone: str, year: int, data: st.DataObject

@@ -14,7 +14,8 @@ from dataclasses import replace
 from typing import Any
 
 from taskmanager.engine import Verdict
-from taskmanager.engines.memory.queue import LEGAL, Opening, Queue, check
+from taskmanager.engines.memory.queue import Queue
+from taskmanager.engines.memory.records import LEGAL, Opening, check
 from taskmanager.job import Edge, Emission, Fact, FollowUp, Kind, State, StoredJob, Window
 from taskmanager.policy.lifecycle import BORN
 
@@ -80,7 +81,6 @@ def identify(
     if (BORN, born, job.state) not in LEGAL:
         check(BORN, born, job.state)
     queue.jobs[entry.id] = job
-    queue.live.add(serial)
     if schedule is not None:
         queue.count_live(schedule, 1)
     facts.append(_tuple(Fact, (now, born, queue.name, entry.event, entry.id, None, None, detail)))
@@ -113,7 +113,6 @@ def _record(queue: Queue, job: StoredJob, entry: Emission, run_at: int, now: int
     queue.emissions = number = queue.emissions + 1
     if recorded is None:
         recorded = job.follow_up = FollowUp(entry, number, number, now, now, later, expires_at, entry.awaited)
-        queue.live.add(number)
     else:
         window = entry.window or recorded.content.window
         recorded.content = replace(entry, window=window)

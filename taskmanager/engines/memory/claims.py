@@ -12,7 +12,8 @@ from collections.abc import Collection, Sequence
 
 from taskmanager.engine import DUE_LIMIT, LOG_LINES, Journal
 from taskmanager.engines.memory.lines import Line
-from taskmanager.engines.memory.queue import LEGAL, Lease, Queue, check
+from taskmanager.engines.memory.queue import Queue
+from taskmanager.engines.memory.records import LEGAL, Lease, check
 from taskmanager.job import Claim, Fact, Kind, LogLine, Progress, Reason, State, StoredJob
 
 __all__ = ["claim", "extend", "reap"]
@@ -119,10 +120,9 @@ def _hand_out(
     now: int,
     facts: list[Fact],
 ) -> None:
-    """Fills `jobs` up to `limit` from the lines. One pass; the hottest loop of the engine, hence written out."""
+    """Fills `jobs` up to `limit` from the lines, in one pass."""
     if (State.WAITING, Kind.STARTED, State.ACTIVE) not in LEGAL:
         check(State.WAITING, Kind.STARTED, State.ACTIVE)
-    claims, name, number = lease.claims, queue.name, queue.claims
     holds_suspect: bool | None = None
     expired = 0
     for rank in queue.lines.ranks:
@@ -141,39 +141,16 @@ def _hand_out(
                     skipped.append(job)
                     continue
                 holds_suspect = True
-            number += 1
+            queue.claims = job.claim = queue.claims + 1
             job.state = State.ACTIVE
-            job.attempt = attempt = job.attempt + 1
+            job.attempt += 1
             job.worker = worker
-            job.claim = number
             job.started_at = now
             job.cancel_requested = job.requeued = job.reaped = False
-            claims[number] = job
-            jobs.append(
-                _tuple(
-                    Claim,
-                    (
-                        number,
-                        job.id,
-                        job.serial,
-                        name,
-                        job.event,
-                        job.data,
-                        job.options,
-                        job.priority,
-                        attempt,
-                        job.failures,
-                        job.losses,
-                        job.created_at,
-                        job.run_at,
-                        job.schedule,
-                        now,
-                    ),
-                )
-            )
+            lease.claims[job.claim] = job
+            jobs.append(_as_claim(queue, job))
         if skipped:
             _put_back(line, skipped)
-    queue.claims = number
 
 
 def _put_back(line: Line, skipped: list[StoredJob]) -> None:
@@ -217,7 +194,7 @@ def _keep(queue: Queue, worker: str, lease: Lease, expires_at: int) -> None:
 
 
 def _as_claim(queue: Queue, job: StoredJob) -> Claim:
-    return Claim(
+    fields = (
         job.claim,
         job.id,
         job.serial,
@@ -232,8 +209,9 @@ def _as_claim(queue: Queue, job: StoredJob) -> Claim:
         job.created_at,
         job.run_at,
         job.schedule,
-        job.created_at if job.started_at is None else job.started_at,
+        job.started_at,
     )
+    return _tuple(Claim, fields)
 
 
 def _write_down(queue: Queue, job: StoredJob, entry: str | Progress, now: int, facts: list[Fact]) -> None:

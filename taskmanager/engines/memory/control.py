@@ -127,7 +127,6 @@ def _run_again(queue: Queue, job: StoredJob, call: Call) -> None:
     job.failures = job.losses = 0
     job.error = job.reason = job.finished_at = job.dead_letter = None
     job.requeued = True
-    queue.live.add(job.serial)
     if job.schedule is not None:
         queue.count_live(job.schedule, 1)
     queue.line_up(job, Kind.REQUEUED)

@@ -10,6 +10,7 @@ function of a neighbouring module; the answer, remembered for its caller and tol
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
@@ -55,22 +56,25 @@ class MemoryEngine:
     """One connection to a store in this process: its own by default, a shared one where `store` is given."""
 
     trace: bool = True
+    suspends: bool = False
 
     def __init__(self, clock: Clock | None = None, store: MemoryStore | None = None) -> None:
         self.store = MemoryStore() if store is None else store
         self._clock: Clock = SystemClock() if clock is None else clock
         self._lock = self.store.lock
+        self._is_simulated = False
 
     async def open(self, *, simulated: bool = False) -> None:
         with self._lock:
-            self.store.mark(simulated)
+            self.store.refuse_other(simulated)
+            self._is_simulated = simulated
 
     async def close(self) -> None:
         """Nothing to let go: the store lives as long as somebody refers to it, or as the process where it is named."""
 
     def fork(self) -> MemoryEngine:
         engine = MemoryEngine(self._clock, self.store)
-        engine.trace = self.trace
+        engine.trace, engine._is_simulated = self.trace, self._is_simulated
         return engine
 
     # ---- write
@@ -175,13 +179,17 @@ class MemoryEngine:
     async def wait(self, seen: Mapping[str, int], until: int | None) -> Collection[str]:
         return await self.store.waiters.wait(seen, until, self._clock.now_us)
 
-    async def wait_ended(self, queue: str, serial: int, until: int) -> None:
-        def has_ended() -> bool:
+    async def wait_ended(self, queue: str, ref: JobRef, until: int) -> None:
+        def live_serial() -> int | None:
             with self._lock:
                 home = self.store.queues.get(queue)
-                return home is None or serial not in home.live
+                return None if home is None else reads.live_serial(home, ref)
 
-        await self.store.waiters.wait_ended(queue, serial, until, self._clock.now_us, has_ended)
+        serial = live_serial()
+        if serial is None:
+            await asyncio.sleep(0)
+            return
+        await self.store.waiters.wait_ended(queue, serial, until, self._clock.now_us, lambda: live_serial() != serial)
 
     # ---- read
 
@@ -230,6 +238,9 @@ class MemoryEngine:
         return self._clock.now_us() // 1000
 
     def _enter(self, queue: str) -> tuple[Queue, int, Facts]:
+        if self.store.is_simulated is not self._is_simulated:
+            self.store.refuse_other(self._is_simulated)
+            self.store.is_simulated = self._is_simulated
         now = self._now()
         return self.store.queue(queue, now), now, []
 

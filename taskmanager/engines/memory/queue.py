@@ -12,79 +12,28 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Collection
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from taskmanager.engine import AWAITED_MS, DUE_LIMIT, NOTHING, REPLAY_MS, Answer, Batch
 from taskmanager.engines.memory.lines import Delays, Lines
+from taskmanager.engines.memory.records import (
+    LEGAL,
+    Counters,
+    DeadLetters,
+    Lease,
+    Opening,
+    Outcome,
+    Replay,
+    WindowKey,
+    check,
+)
 from taskmanager.errors import InvariantError
-from taskmanager.job import DeadLetter, Edge, Fact, FollowUp, Kind, LogLine, State, StoredJob, StoredSchedule
-from taskmanager.policy.lifecycle import BORN, GONE, MOVES
+from taskmanager.job import Edge, Fact, FollowUp, Kind, LogLine, State, StoredJob, StoredSchedule
+from taskmanager.policy.lifecycle import BORN, GONE
 
-__all__ = ["Counters", "DeadLetters", "Lease", "Opening", "Queue", "WindowKey", "check"]
+__all__ = ["Queue"]
 
-LEGAL = frozenset((start, step, end) for (start, step), ends in MOVES.items() for end in ends)
-"""The table of legal moves, flat: one look-up a move."""
-
-DeadLetters = dict[str, dict[tuple[str, int], tuple[str, DeadLetter]]]
-"""By stream, then by (queue, serial), in the order of arrival: the job's id and its entry."""
-WindowKey = tuple[str, str, Edge]
-"""Event, key and edge of a debounce window."""
 A = TypeVar("A", bound=Answer)
-
-
-class Counters(NamedTuple):
-    """What a queue must never forget, lest a number be given twice."""
-
-    emissions: int = 0
-    tide: int = 0
-    claims: int = 0
-    revisions: int = 0
-
-
-@dataclass(slots=True)
-class Lease:
-    """One worker's hold on its jobs, by claim number. `heard` is the last journal number taken of a claim."""
-
-    expires_at: int = 0
-    claims: dict[int, StoredJob] = field(default_factory=dict)
-    reaped: dict[int, StoredJob] = field(default_factory=dict)
-    heard: dict[int, int] = field(default_factory=dict)
-
-    def __bool__(self) -> bool:
-        return bool(self.claims or self.reaped)
-
-
-@dataclass(slots=True)
-class Opening:
-    """An open debounce window: whose it is, when it opened, and (leading) when it ends."""
-
-    id: str
-    serial: int
-    first_at: int
-    until: int | None
-
-
-class Outcome(NamedTuple):
-    """How an awaited job ended, readable before `until`."""
-
-    until: int
-    job: StoredJob
-
-
-class Replay(NamedTuple):
-    """A caller's last call of one verb."""
-
-    number: int
-    at: int
-    answer: Answer
-
-
-def check(start: str, step: str, end: str) -> None:
-    """Raises `InvariantError` for a move that is not in the table."""
-    if (start, step, end) not in LEGAL:
-        legal = ", ".join(sorted(MOVES.get((start, step), ()))) or "nowhere"
-        raise InvariantError(f"no step {step} leads from {start} to {end}; by the table of moves it leads to: {legal}")
 
 
 class Queue:
@@ -95,7 +44,6 @@ class Queue:
         self.emissions, self.tide, self.claims, self.revisions = counters
         self.dead_letters = dead_letters
         self.jobs: dict[str, StoredJob] = {}
-        self.live: set[int] = set()
         self.lines = Lines()
         self.delays = Delays()
         self.leases: dict[str, Lease] = {}
@@ -229,7 +177,6 @@ class Queue:
 
     def end_serial(self, serial: int, to: State) -> None:
         """That job (or follow-up) lives no more: its trailing window is over, its leading one if it came to nothing."""
-        self.live.discard(serial)
         self.ended.append(serial)
         for key in self.windows_of.pop(serial, ()):
             opening = self.windows.get(key)

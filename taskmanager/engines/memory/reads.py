@@ -12,9 +12,9 @@ from itertools import chain
 
 from taskmanager.engine import Count, JobRef
 from taskmanager.engines.memory.queue import Queue
-from taskmanager.job import State, StoredJob, StoredSchedule
+from taskmanager.job import FINISHED, State, StoredJob, StoredSchedule
 
-__all__ = ["copy_of", "count", "find", "get", "in_state", "listing", "schedules", "state_at"]
+__all__ = ["copy_of", "count", "find", "get", "in_state", "listing", "live_serial", "schedules", "state_at"]
 
 
 def state_at(job: StoredJob, now: int) -> State:
@@ -31,6 +31,16 @@ def find(queue: Queue, ref: JobRef) -> StoredJob | None:
     """The job itself, by id, or by id and serial."""
     job = queue.jobs.get(ref.id)
     return job if job is not None and ref.serial in (None, job.serial) else None
+
+
+def live_serial(queue: Queue, ref: JobRef) -> int | None:
+    """The serial of the job or follow-up that is meant, None where it lives no more."""
+    job = find(queue, ref)
+    if job is not None:
+        return None if job.state in FINISHED else job.serial
+    holder = queue.jobs.get(ref.id)
+    follow_up = None if holder is None else holder.follow_up
+    return ref.serial if follow_up is not None and follow_up.serial == ref.serial else None
 
 
 def get(queue: Queue, ref: JobRef, now: int) -> StoredJob | None:

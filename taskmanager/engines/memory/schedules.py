@@ -27,6 +27,7 @@ def register(queue: Queue, plan: Plan, now: int, facts: list[Fact]) -> Verdict:
         not_before = now + plan.not_before_ms if plan.not_before_at is None else plan.not_before_at
         queue.schedules[plan.name] = StoredSchedule(plan, max(now, not_before - 1), queue.revisions)
     queue.look_ahead()
+    queue.tide += 1  # not a job, but an occurrence to compute: whoever waits has to hear of it once
     if plan.immediate and is_new_pattern:
         run = Emission(
             plan.event,

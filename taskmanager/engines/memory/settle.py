@@ -10,7 +10,8 @@ from collections.abc import Collection
 from typing import Any
 
 from taskmanager.engine import ATTEMPTS_KEPT, Settlement
-from taskmanager.engines.memory.queue import Lease, Queue
+from taskmanager.engines.memory.queue import Queue
+from taskmanager.engines.memory.records import Lease
 from taskmanager.job import FINISHED, AttemptInfo, DeadLetter, Fact, Kind, Reason, State, StoredJob, Transition
 
 __all__ = ["settle"]

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import threading
 
-from taskmanager.engines.memory.queue import Counters, DeadLetters, Queue
+from taskmanager.engines.memory.queue import Queue
+from taskmanager.engines.memory.records import Counters, DeadLetters
 from taskmanager.engines.waiters import Waiters
 from taskmanager.errors import UsageError
 
@@ -28,17 +29,16 @@ class MemoryStore:
         self.dead_letters: DeadLetters = {}
         self._resting: dict[str, Counters] = {}
         self._sweep_at = _SWEEP_AT
-        self._is_simulated: bool | None = None
+        self.is_simulated: bool | None = None
+        """The mark, which the first write sets."""
 
-    def mark(self, is_simulated: bool) -> None:
-        """Marks a store that bears no mark. Raises `UsageError` where it bears the other one."""
-        if self._is_simulated is None:
-            self._is_simulated = is_simulated
-        if self._is_simulated is not is_simulated:
-            words = {True: "simulated", False: "real"}
+    def refuse_other(self, is_simulated: bool) -> None:
+        """Raises `UsageError` where the store bears the other mark."""
+        if self.is_simulated is (not is_simulated):
+            mark, wanted = ("real", "simulated") if is_simulated else ("simulated", "real")
             raise UsageError(
-                f"the store memory://{self.name} is {words[self._is_simulated]} and cannot be opened as a"
-                f" {words[is_simulated]} one; give each its own, for example memory://{self.name}-{words[is_simulated]}"
+                f"the store memory://{self.name} is {mark} and cannot be used as a {wanted} one;"
+                f" give each its own, for example memory://{self.name and self.name + '-'}{wanted}"
             )
 
     def queue(self, name: str, now: int) -> Queue:

@@ -8,6 +8,7 @@ the handler starts), so each first hand-out counts as one. Going is silent, and 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 from taskmanager.engine import Answer, Claimed, Engine, JobRef
 from taskmanager.job import FINISHED, Kind, State, StoredJob
@@ -19,7 +20,7 @@ STILL = frozenset({Kind.DUPLICATE, Kind.DEBOUNCED, Kind.FOLLOW_UP, Kind.PROGRESS
 
 
 class Moves:
-    """`seen` holds every (from, step, to) that was observed."""
+    """`seen` holds every (from, step, to) that was observed beyond doubt: where only one way leads."""
 
     def __init__(self) -> None:
         self.seen: set[Move] = set()
@@ -52,17 +53,18 @@ class Moves:
         if first == State.WAITING and kinds[0] == Kind.DUE:
             first = State.DELAYED  # it was read when its time had come already
         last = after.state if after is not None else GONE
-        way = next(_ways(first, kinds, last), None)
-        assert way is not None, f"{id!r} went from {first} by {kinds} to {last}: the lifecycle's table has no such way"
-        self.seen.update(way)
+        ways = list(islice(_ways(first, kinds, last, may_stay=len(kinds) > 1), 2))
+        assert ways, f"{id!r} went from {first} by {kinds} to {last}: the lifecycle's table has no such way"
+        if len(ways) == 1:
+            self.seen.update(ways[0])
 
 
 def _place(job: StoredJob | None) -> tuple[int, int, State] | None:
     return None if job is None else (job.serial, job.emission, job.state)
 
 
-def _ways(state: str, kinds: Sequence[str], last: str) -> Iterator[list[Move]]:
-    """Every way through the table from one state along the told steps to another."""
+def _ways(state: str, kinds: Sequence[str], last: str, may_stay: bool) -> Iterator[list[Move]]:
+    """Every way through the table from one state along the told steps to another; of several, some may move nothing."""
     if not kinds:
         if state == last:
             yield []
@@ -73,10 +75,10 @@ def _ways(state: str, kinds: Sequence[str], last: str) -> Iterator[list[Move]]:
         return
     kind, rest = kinds[0], kinds[1:]
     for to in sorted(MOVES.get((state, kind), ())):
-        for way in _ways(to, rest, last):
+        for way in _ways(to, rest, last, may_stay):
             yield [(state, kind, to), *way]
-    if kind in STILL:
-        yield from _ways(state, rest, last)
+    if may_stay and kind in STILL:
+        yield from _ways(state, rest, last, may_stay)
     if state in FINISHED:
-        for way in _ways(BORN, kinds, last):
+        for way in _ways(BORN, kinds, last, may_stay):
             yield [(state, GONE, GONE), *way]

@@ -54,6 +54,15 @@ async def test_the_place_moves_and_the_occurrences_are_admitted(world: World) ->
     assert moved.revision > schedule.revision
 
 
+async def test_an_occurrence_that_is_still_to_come_is_delayed(world: World) -> None:
+    """The clock has stepped back since a worker decided it."""
+    schedule = await registered(world)
+    later = occurrence(world.at(2500))
+    answer = await world.advance_schedule(schedule, later, place=world.at(2500), next_at=world.at(HOUR), dropped=4)
+    assert the_fact(answer, Kind.SCHEDULED).detail == {"delay": 2.5, "dropped": 4}
+    assert await world.states() == {later.id: State.DELAYED}
+
+
 async def test_with_no_occurrence_only_the_place_moves(world: World) -> None:
     schedule = await registered(world)
     answer = await world.advance_schedule(schedule, place=world.at(0), next_at=world.at(HOUR))

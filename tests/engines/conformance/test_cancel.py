@@ -103,6 +103,13 @@ async def test_a_schedules_cancelled_job_is_no_longer_live(world: World) -> None
     assert (await world.schedule()).live == 0
 
 
+async def test_a_job_whose_time_has_come_is_cancelled_like_any_waiting_one(world: World) -> None:
+    await world.add("x", delay_ms=5)
+    world.advance(5)
+    assert told(await world.cancel("x")) == [(Kind.CANCELLED, "x")]
+    assert (await world.claim()).jobs == []
+
+
 # ---- follow-ups
 
 

@@ -114,9 +114,19 @@ async def test_one_claim_makes_at_most_the_limit_due(world: World) -> None:
     await world.enqueue(emission("urgent", delay_ms=6, priority=9))
     world.advance(10)
     first = await world.claim(1)
+    assert first.more
     assert [fact.kind for fact in first.facts] == [Kind.DUE] * DUE_LIMIT
     assert [claim.id for claim in first.jobs] == ["j00000"]
     assert (await world.take()).id == "urgent"
+
+
+async def test_what_is_overdue_beyond_the_limit_is_told_as_more(world: World) -> None:
+    await world.enqueue(*emissions(DUE_LIMIT + 1, delay_ms=5))
+    world.advance(5)
+    first = await world.claim(DUE_LIMIT)
+    assert (len(first.jobs), first.more) == (DUE_LIMIT, True)
+    second = await world.claim(DUE_LIMIT)
+    assert (len(second.jobs), second.more) == (1, False)
 
 
 # ---- paused

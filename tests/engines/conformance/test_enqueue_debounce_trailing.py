@@ -66,6 +66,22 @@ async def test_only_the_last_runs_and_it_runs_once(world: World) -> None:
     assert [(claim.id, claim.data) for claim in (await world.claim()).jobs] == [("x0", b"4")]
 
 
+async def test_a_debounced_emission_that_is_awaited_marks_the_windows_job_as_awaited(world: World) -> None:
+    await emit(world)
+    await emit(world, "y", awaited=True)
+    await emit(world, "z")
+    assert (await world.job("x")).awaited
+
+
+async def test_a_max_wait_that_has_passed_makes_it_wait_at_once(world: World) -> None:
+    await emit(world, delay_ms=500)
+    world.advance(200)
+    answer = await world.enqueue(emission("x", window=trailing(W, max_wait_ms=150)))
+    assert the_fact(answer, Kind.DEBOUNCED).detail is None
+    job = await world.job("x")
+    assert (job.state, job.run_at) == (State.WAITING, world.at(200))
+
+
 async def test_max_wait_bounds_the_moving(world: World) -> None:
     await emit(world, max_wait_ms=150)
     world.advance(40)
@@ -125,6 +141,20 @@ async def test_a_replacement_opens_a_window(world: World) -> None:
     assert await emit(world, "y") == Kind.DEBOUNCED
 
 
+async def test_a_follow_up_opens_a_window(world: World) -> None:
+    await world.add("x")
+    await world.take()
+    assert await emit(world, "x") == Kind.FOLLOW_UP
+    recorded = (await world.job("x")).follow_up
+    world.advance(40)
+    answer = await world.enqueue(emission("y", window=trailing(W), data=b"2"))
+    assert recorded is not None
+    assert answer.verdicts == [(Kind.FOLLOW_UP, "x", recorded.serial)]
+    moved = (await world.job("x")).follow_up
+    assert moved is not None
+    assert (moved.run_at, moved.content.data) == (world.at(40 + W), b"2")
+
+
 async def test_an_emission_of_the_id_without_a_window_is_an_ordinary_one(world: World) -> None:
     await emit(world)
     assert told(await world.enqueue(emission("x"))) == [(Kind.DUPLICATE, "x")]
@@ -144,6 +174,17 @@ async def test_once_due_it_keeps_its_place_and_takes_the_content(world: World) -
     assert (await world.job("x")).state == State.WAITING
     claims = (await world.claim()).jobs
     assert [(claim.id, claim.data) for claim in claims] == [("x", b"2"), ("later", b"{}")]
+
+
+async def test_once_due_it_keeps_its_turn_in_another_priority_too(world: World) -> None:
+    await emit(world)
+    world.advance(W)
+    await world.enqueue(emission("earlier", priority=9))
+    await world.end(await world.take(), completed())
+    await world.enqueue(emission("later", priority=9))
+    assert await emit(world, priority=9) == Kind.DEBOUNCED
+    assert await world.line() == ["x", "later"]
+    assert (await world.engine.count("q")).states[State.WAITING] == 0
 
 
 async def test_promoted_it_keeps_its_place_and_stays_waiting(world: World) -> None:
@@ -190,6 +231,15 @@ async def test_the_follow_up_that_took_its_place_has_the_window(world: World) ->
     world.advance(50)
     assert await emit(world, "z", max_wait_ms=150) == Kind.DEBOUNCED
     assert await run_at(world) == world.at(W + 150)
+
+
+async def test_the_follow_up_has_the_window_also_where_a_later_emission_of_the_id_opened_none(world: World) -> None:
+    claim = await running(world)
+    await emit(world, "y")
+    await world.add("x", data=b"2")
+    await world.end(claim, completed())
+    assert await world.states() == {"x": State.WAITING}
+    assert await emit(world, "z") == Kind.DEBOUNCED
 
 
 async def test_a_retry_counts_as_a_new_opening(world: World) -> None:

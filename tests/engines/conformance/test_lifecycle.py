@@ -29,15 +29,22 @@ TABLE = {(state, kind, to) for (state, kind), targets in MOVES.items() for to in
 
 async def _emissions(world: World) -> None:
     """All that emissions, plans and windows do to jobs."""
-    await world.enqueue(emission("a"), emission("b", delay_ms=10), plan(immediate=True), emission("a", replace=True))
+    await world.enqueue(emission("a"), emission("b", delay_ms=10), plan(immediate=True))
+    await world.enqueue(emission("a", replace=True))
     await world.enqueue(emission("a", delay_ms=20, replace=True), emission("b", delay_ms=30, replace=True))
     await world.enqueue(emission("b", replace=True))
     late = emission("t", delay_ms=50, window=trailing(5, max_wait_ms=5))
-    await world.enqueue(late, late)
+    await world.enqueue(late)
+    await world.enqueue(late)
     world.advance(15)
     await world.enqueue(emission("t", window=trailing(5, max_wait_ms=5)))
     await world.enqueue(emission("t", window=trailing(5, max_wait_ms=5)))
     await world.cancel("a")
+    later = emission("later", run_at=world.now + 1)
+    await world.advance_schedule(await world.schedule(), later, next_at=None)
+    world.advance(1)
+    for claim in (await world.claim()).jobs:
+        await world.end(claim, completed())
 
 
 async def _runs(world: World) -> None:
@@ -45,12 +52,15 @@ async def _runs(world: World) -> None:
     await world.add("run")
     for how in (released(), retried(1), skipped()):
         world.advance(1)
-        await world.end(await world.take(), how)
+        claim = await world.take()
+        assert claim.id == "run"
+        await world.end(claim, how)
     await world.add("lost")
     await world.take()
     await world.lose(stalled())
     for delay_ms in (0, 50):
         claim = await world.take()
+        assert claim.id == "lost"
         await world.add("lost", data=b"%d" % delay_ms, delay_ms=delay_ms)
         await world.end(claim, completed() if delay_ms else released())
     await world.run(failed(), "failed")
@@ -72,7 +82,6 @@ async def _operations(world: World) -> None:
 
 async def test_every_row_of_the_table_happens_and_no_other(world: World) -> None:
     await _emissions(world)
-    await world.line("elsewhere")
     await _runs(world)
     await _operations(world)
     assert world.moves.seen == TABLE

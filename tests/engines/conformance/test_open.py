@@ -35,13 +35,27 @@ async def test_a_callers_number_counts_over_all_connections(world: World) -> Non
         await other.close()
 
 
-async def test_a_store_that_is_real_refuses_a_simulation(world: World) -> None:
+async def test_a_store_that_is_real_refuses_a_simulation_and_says_so(world: World) -> None:
     await world.add("x")
     before = await world.picture()
     other = world.engine.fork()
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError, match=r"real .* simulated"):
         await other.open(simulated=True)
     assert await world.picture() == before
+
+
+async def test_a_store_that_is_simulated_refuses_a_real_worker_and_says_so(world: World) -> None:
+    simulated = world.engine.fork()
+    await simulated.open(simulated=True)
+    await simulated.enqueue("q", [emission("x")], Batch("one", 1))
+    before = await world.picture()
+    other = world.engine.fork()
+    with pytest.raises(UsageError, match=r"simulated .* real"):
+        await other.open()
+    with pytest.raises(UsageError, match=r"simulated .* real"):
+        await world.add("y")
+    assert await world.picture() == before
+    await simulated.close()
 
 
 async def test_opening_and_closing_may_be_repeated(world: World) -> None:

@@ -126,6 +126,14 @@ async def test_a_batch_removes_at_most_the_limit(world: World) -> None:
     assert (second.removed, second.more, await left(world)) == (1, False, ["e"])
 
 
+async def test_the_limit_is_for_all_states_together(world: World) -> None:
+    await ended(world, *"abc")
+    await ended(world, *"xyz", how=failed())
+    limits = {State.COMPLETED: Limit(None, 1), State.FAILED: Limit(None, 1)}
+    assert ((await world.prune(limits, 3)).removed, len(await left(world))) == (3, 3)
+    assert ((await world.prune(limits, 3)).removed, await left(world)) == (1, ["c", "z"])
+
+
 async def test_sent_twice_it_changes_nothing_more(world: World) -> None:
     await ended(world, *"abc")
     limits = {State.COMPLETED: Limit(AGE, 2)}
@@ -163,6 +171,7 @@ async def test_an_awaited_outcome_outlives_its_job(world: World) -> None:
     assert (await world.prune({State.COMPLETED: Limit(0, 0)})).removed == 1
     assert await world.find("x") is None
     assert (await world.job("x", serial)).result == b"42"
+    assert await world.find("y", serial) is None
     world.advance(2)
     await world.prune()
     assert await world.find("x", serial) is None

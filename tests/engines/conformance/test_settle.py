@@ -193,8 +193,13 @@ async def test_the_last_allowed_loss_fails_the_job(world: World) -> None:
     await started(world)
     world.advance(LEASE_MS)
     [claim] = (await world.reap()).jobs
-    assert await world.end(claim, stalled_for_good(), "reaper") == State.FAILED
+    answer = await world.settle(Settlement(claim.number, stalled_for_good(), duration_ms=9), worker="reaper")
     job = await world.job()
+    assert answer.verdicts == [State.FAILED]
+    assert the_fact(answer, Kind.FAILED).detail == {
+        "error": "LeaseLost: the lease was lost 3 times",
+        "reason": "stalled",
+    }
     assert (job.state, job.reason, job.losses) == (State.FAILED, "stalled", 1)
     assert job.dead_letter is not None
     assert job.dead_letter.reason == "stalled"

@@ -127,7 +127,7 @@ async def test_a_follow_up_supersedes_what_does_not_finish_the_job(
     assert fact.detail is not None
     assert (fact.detail["reason"], fact.attempt) == ("superseded", 1)
     old = await world.job("x", claim.serial)
-    assert (old.state, old.reason, old.dead_letter) == (to, "superseded", None)
+    assert (old.state, old.reason, old.dead_letter, old.follow_up) == (to, "superseded", None, None)
     new = await world.job()
     assert (new.state, new.serial, new.data) == (State.WAITING, serial, b"2")
 

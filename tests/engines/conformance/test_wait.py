@@ -143,12 +143,17 @@ async def _make_due(world: World) -> None:
     await world.enqueue()
 
 
+async def _register(world: World) -> None:
+    """Not a job, but a schedule whose next occurrence somebody has to compute."""
+    await world.enqueue(plan("new"))
+
+
 async def _resume(world: World) -> None:
     await world.control(Pause())
     await world.control(Resume())
 
 
-WAKING = [_emit, _promote, _requeue, _release, _lose, _follow, _fire, _make_due, _resume]
+WAKING = [_emit, _promote, _requeue, _release, _lose, _follow, _fire, _make_due, _register, _resume]
 
 
 @pytest.mark.parametrize("happens", WAKING)
@@ -188,8 +193,8 @@ async def test_a_wait_can_be_given_up(world: World) -> None:
 # ---- the end of one job
 
 
-async def ended(world: World, serial: int, happens: Callable[[], Awaitable[object]]) -> None:
-    waiting = asyncio.ensure_future(world.engine.wait_ended("q", serial, world.now + LATER))
+async def ended(world: World, serial: int, happens: Callable[[], Awaitable[object]], id: str = "x") -> None:
+    waiting = asyncio.ensure_future(world.engine.wait_ended("q", ref(id, serial), world.now + LATER))
     await asyncio.sleep(0)
     await happens()
     await returns(waiting)
@@ -200,19 +205,19 @@ async def test_the_end_of_a_job_is_told_to_who_waits_for_it(world: World, end: T
     serial = await world.add("x")
     claim = await world.take()
     await ended(world, serial, lambda: world.end(claim, end))
-    await returns(world.engine.wait_ended("q", serial, world.now + LATER))
+    await returns(world.engine.wait_ended("q", ref("x", serial), world.now + LATER))
 
 
 async def test_a_job_that_goes_with_its_end_has_ended(world: World) -> None:
     serial = await world.add("x")
     claim = await world.take()
     await ended(world, serial, lambda: world.end(claim, completed(), transient={State.COMPLETED}))
-    await returns(world.engine.wait_ended("q", serial, world.now + LATER))
+    await returns(world.engine.wait_ended("q", ref("x", serial), world.now + LATER))
 
 
 async def test_a_cancelled_or_deleted_job_has_ended(world: World) -> None:
     await ended(world, await world.add("x"), lambda: world.cancel("x"))
-    await ended(world, await world.add("y"), lambda: world.control(Delete(ref("y"))))
+    await ended(world, await world.add("y"), lambda: world.control(Delete(ref("y"))), "y")
 
 
 async def test_an_expired_job_has_ended(world: World) -> None:
@@ -237,10 +242,17 @@ async def test_a_follow_up_that_is_dropped_has_ended(world: World) -> None:
     await ended(world, follow_up, lambda: world.cancel("x"))
 
 
+async def test_the_end_of_a_job_that_is_not_there_is_not_waited_for(world: World) -> None:
+    serial = await world.add("x")
+    await returns(world.engine.wait_ended("q", ref("x", serial + 1), world.now + LATER))
+    await returns(world.engine.wait_ended("q", ref("y", serial), world.now + LATER))
+    await returns(world.engine.wait_ended("other", ref("x", serial), world.now + LATER))
+
+
 async def test_the_end_is_waited_for_until_the_moment_given(world: World) -> None:
     serial = await world.add("x")
-    await returns(world.engine.wait_ended("q", serial, world.now))
-    waiting = asyncio.ensure_future(world.engine.wait_ended("q", serial, world.now + 5))
+    await returns(world.engine.wait_ended("q", ref("x", serial), world.now))
+    waiting = asyncio.ensure_future(world.engine.wait_ended("q", ref("x", serial), world.now + 5))
     await asyncio.sleep(0)
     world.advance(5)
     await returns(waiting)

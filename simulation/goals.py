@@ -1,0 +1,114 @@
+"""When a simulated world is idle, when it is stuck, and how to say who waits for what.
+
+*Idle*: no job is active or delayed, and none waits in a running queue that has a worker. Occurrences to come, heartbeats,
+the janitor and paused queues do not count. *Stuck*: not idle, and yet nothing that is still to happen can change that:
+every active job is in the hands of a handler that waits for something nobody will bring.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import TYPE_CHECKING, Any
+
+from taskmanager.engine import Count, Engine
+from taskmanager.job import State, StoredJob
+
+if TYPE_CHECKING:
+    from simulation.node import Node
+    from taskmanager.worker.attempt import Attempt
+
+_MANY = 1000
+_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """How many jobs keep the world from being idle; `due_at` is the next delayed one's moment (ms)."""
+
+    active: int
+    delayed: int
+    waiting: int
+    due_at: int | None
+
+    @property
+    def is_idle(self) -> bool:
+        return not (self.active or self.delayed or self.waiting)
+
+
+async def take_census(engine: Engine, served: Iterable[str]) -> Census:
+    """Counts what matters, over all queues; `served` are the queues that have a worker."""
+    served = set(served)
+    active = delayed = waiting = 0
+    moments = []
+    for queue in await engine.queues():
+        count: Count = await engine.count(queue)
+        active += count.states.get(State.ACTIVE, 0)
+        delayed += count.states.get(State.DELAYED, 0)
+        if queue in served and not count.paused:
+            waiting += count.states.get(State.WAITING, 0)
+        if count.due_at is not None:
+            moments.append(count.due_at)
+    return Census(active, delayed, waiting, min(moments, default=None))
+
+
+async def can_still_change(engine: Engine, nodes: Sequence[Node]) -> bool:
+    """Whether an active job is about to be reaped, or about to hear of its cancel."""
+    for queue in await engine.queues():
+        for job in await engine.list(queue, State.ACTIVE, _MANY, None):
+            attempt = _attempt_of(job, nodes)
+            if attempt is None or (job.cancel_requested and attempt.ending is None):
+                return True
+    return False
+
+
+def waiting_handlers(nodes: Sequence[Node]) -> list[str]:
+    """One line for each handler in hand: which, since when, and at which line of whose code it waits."""
+    lines = []
+    for node in nodes:
+        worker = node.worker
+        for attempt in worker.attempts() if worker is not None else ():
+            claim = attempt.claim
+            lines.append(
+                f"{claim.event!r} (job {claim.id!r} in queue {claim.queue!r}, attempt {claim.attempt} on {node.name})"
+                f" waits {_place(attempt)}"
+            )
+    if len(lines) > _SHOWN:
+        lines = [*lines[:_SHOWN], f"and {len(lines) - _SHOWN} more"]
+    return lines
+
+
+def place_of(task: asyncio.Task[Any]) -> str:
+    """Where a suspended task waits, as `at file.py:12 in function`."""
+    frame = _innermost(task.get_coro())
+    return "for its turn" if frame is None else f"at {Path(frame[0].co_filename).name}:{frame[1]} in {frame[0].co_name}"
+
+
+def _attempt_of(job: StoredJob, nodes: Sequence[Node]) -> Attempt | None:
+    for node in nodes:
+        if node.worker is not None and node.worker.name == job.worker:
+            return node.worker.attempt(job.queue, job.claim)
+    return None
+
+
+def _place(attempt: Attempt) -> str:
+    return "unstarted" if attempt.task is None else place_of(attempt.task)
+
+
+def _innermost(awaited: Any) -> tuple[CodeType, int] | None:
+    """The deepest frame of a suspended coroutine that is neither ours nor asyncio's."""
+    found = None
+    while awaited is not None:
+        frame: FrameType | None = getattr(awaited, "cr_frame", None) or getattr(awaited, "gi_frame", None)
+        if frame is not None and not _is_plumbing(frame.f_code):
+            found = frame.f_code, frame.f_lineno
+        awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "gi_yieldfrom", None)
+    return found
+
+
+def _is_plumbing(code: CodeType) -> bool:
+    parts = Path(code.co_filename).parts
+    return "asyncio" in parts or "taskmanager" in parts[-3:-1] or "simulation" in parts[-2:-1]

@@ -1,0 +1,105 @@
+"""What a virtual loop keeps instead of asyncio's handles: the same to their users, and as light as can be.
+
+Two handles are made for each sleep, so they are made bare and filled in where they are made: a constructor's call would
+cost as much again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import Future
+from contextvars import Context
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from simulation.timers import Timers
+
+__all__ = ["Grid", "Minor", "Pulse", "Ready", "Timer", "bare", "release"]
+
+bare = object.__new__
+"""Makes a handle without calling its constructor."""
+
+
+class Ready(asyncio.Handle):
+    """A callback whose turn has come. As light as can be: two handles are made for each sleep."""
+
+    __slots__ = ()
+    _repr = None
+    _source_traceback = None
+
+    _callback: Any
+    _args: Any
+    _context: Context
+
+    def __init__(self) -> None:
+        """Made bare, and filled in by the loop's `call_soon`: a constructor's call would cost as much again."""
+
+    def cancel(self) -> None:
+        self._cancelled = True
+        self._callback = self._args = None  # as asyncio does: break cycles early
+
+
+class Timer(asyncio.TimerHandle):
+    """A callback with a deadline, `us` in microseconds since the epoch. Made bare, as `Ready` is."""
+
+    __slots__ = ("timers", "us")
+    _repr = None
+    _source_traceback = None
+    _callback: Any
+    _args: Any
+    _context: Context
+    _scheduled: bool
+    us: int
+    timers: Timers
+
+    def __init__(self) -> None:
+        """Filled in by `Timers.set`."""
+
+    def when(self) -> float:
+        return (self.us + self.timers.offset_us) / 1_000_000
+
+    _when = property(when)  # what asyncio's own comparisons and repr read
+
+    def cancel(self) -> None:
+        if self._cancelled:
+            return
+        self._cancelled = True
+        self._callback = self._args = None
+        if self._scheduled:
+            self.timers.bury(self)
+
+    __hash__ = object.__hash__
+    __eq__ = object.__eq__
+
+
+class Minor(Timer):
+    """A background timer."""
+
+    __slots__ = ()
+
+
+class Pulse(Minor):
+    """A timer on a grid."""
+
+    __slots__ = ("grid",)
+    grid: Grid
+
+
+@dataclass(slots=True, eq=False)
+class Grid:
+    """Where a pulse fires: `anchor_us` plus whole periods. `seen` is the world's stir count when it last fired."""
+
+    anchor_us: int
+    period_us: int
+    seen: int | None = None
+
+    def after(self, us: int) -> int:
+        """The first point after a moment."""
+        return us + self.period_us - (us - self.anchor_us) % self.period_us
+
+
+def release(waiter: Future[None]) -> None:
+    """What a pulse does when it fires."""
+    if not waiter.done():
+        waiter.set_result(None)

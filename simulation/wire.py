@@ -1,0 +1,296 @@
+"""The wire between a node and the store, and the one place through which every engine call of a world passes.
+
+A call takes effect at the same place in the order of things on every engine: calls are handed to the store one at a
+time, first come first served, and only when nothing is ready to run; the reply resumes its caller from there. So memory,
+which answers at once, cannot be told from a server, which answers after a round trip.
+
+What each call caused is recorded here, at its effect and not at its reply; a replayed answer is old news. Waiting is not
+a call: who waits is kept on this side of the store, so that who is woken first is the same on every engine too.
+
+Two lanes: what the person at the controls asks (`sim.emit`, `sim.counts`) goes first, and while it is being asked the
+world's own calls stand still.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from contextvars import ContextVar, copy_context
+from typing import Any, NamedTuple, TypeVar
+
+from simulation.errors import SimulationStuck
+from simulation.loop import VirtualLoop, real_io
+from taskmanager.engine import (
+    DUE_LIMIT,
+    NOTHING,
+    Advanced,
+    Answer,
+    Batch,
+    Claimed,
+    Command,
+    Controlled,
+    Count,
+    Engine,
+    Enqueued,
+    Extended,
+    JobRef,
+    Journal,
+    Limit,
+    Pruned,
+    Settled,
+    Settlement,
+)
+from taskmanager.engines.waiters import Waiters
+from taskmanager.job import Emission, Fact, Kind, LogLine, Plan, State, StoredJob, StoredSchedule
+
+T = TypeVar("T")
+
+at_the_controls: ContextVar[bool] = ContextVar("simulation_at_the_controls", default=False)
+"""True in what the person who drives the simulation asks, as opposed to what the world does by itself."""
+
+ONE_INSTANT_STEPS = 100_000
+"""How many steps may happen at one instant before the world is taken to spin."""
+_ENDS = frozenset({Kind.COMPLETED, Kind.SKIPPED, Kind.FAILED, Kind.CANCELLED})
+
+
+class _Call(NamedTuple):
+    wire: Wire
+    start: Callable[[], Coroutine[Any, Any, Any]]
+    reply: asyncio.Future[Any]
+    queue: str | None
+    is_beat: bool
+
+
+class Exchange:
+    """The store's side: takes the calls of all wires one by one, and records what they cause in `facts`.
+
+    `is_asked` is True while the person at the controls asks something, `is_stepping` where each step halts the loop.
+    """
+
+    def __init__(self, loop: VirtualLoop, store: Engine, facts: list[Fact]) -> None:
+        self.loop = loop
+        self.store = store
+        self.facts = facts
+        self.waiters = Waiters()
+        self.is_asked = False
+        self.is_stepping = False
+        self._asked: deque[_Call] = deque()
+        self._own: deque[_Call] = deque()
+        self._flying: asyncio.Task[Any] | None = None
+        self._instant_us = loop.clock.us
+        self._instant_from = 0
+
+    # ---- what the loop asks
+
+    def pending(self) -> bool:
+        return bool(self._asked) or (bool(self._own) and not self.is_asked)
+
+    def in_flight(self) -> bool:
+        return self._flying is not None
+
+    def dispatch(self) -> None:
+        call = (self._asked or self._own).popleft()
+        if call.wire.is_cut or call.reply.done():
+            return  # whoever asked is gone, and the store was not reached
+        if self.store.suspends:
+            context = copy_context()
+            context.run(real_io.set, True)
+            self._flying = self.loop.create_task(call.start(), context=context)
+            self._flying.add_done_callback(lambda task: self._landed(call, task))
+            return
+        try:
+            call.start().send(None)
+        except StopIteration as ended:
+            self._answer(call, ended.value)
+        except Exception as error:
+            call.reply.set_exception(error)
+
+    def _landed(self, call: _Call, task: asyncio.Task[Any]) -> None:
+        self._flying = None
+        if (error := task.exception()) is None:
+            self._answer(call, task.result())
+        elif not call.reply.done():
+            call.reply.set_exception(error)
+
+    def _answer(self, call: _Call, answer: Any) -> None:
+        if isinstance(answer, Answer):
+            if not call.is_beat or answer.facts or _has_news(answer):
+                self.loop.stir()
+            if call.queue is not None and not answer.replayed:
+                self.record(answer.facts)
+                self.waiters.notice(call.queue, answer)
+                for fact in answer.facts:
+                    if fact.kind in _ENDS and fact.job_id is not None:
+                        self.waiters.ended(call.queue, fact.job_id)
+        if not call.reply.done() and not call.wire.is_cut:
+            call.reply.set_result(answer)
+
+    # ---- what happened
+
+    def record(self, facts: Sequence[Fact]) -> None:
+        """Writes steps into the timeline; a world that spins on the spot is stopped."""
+        if not facts:
+            return
+        self.facts.extend(facts)
+        us = self.loop.clock.us
+        if us != self._instant_us:
+            self._instant_us, self._instant_from = us, len(self.facts) - len(facts)
+        elif len(self.facts) - self._instant_from > ONE_INSTANT_STEPS:
+            self._instant_from = len(self.facts)
+            last = facts[-1]
+            self.loop.fail(
+                SimulationStuck(
+                    f"{ONE_INSTANT_STEPS:,} steps happened at one instant; the last was {last.kind} of {last.event!r}"
+                    f" (job {last.job_id!r}). Does a handler emit itself again without a delay?"
+                )
+            )
+        if self.is_stepping:
+            self.loop.halt()
+
+    def close(self) -> None:
+        """The world ends: what was asked is not answered any more."""
+        self._asked.clear()
+        self._own.clear()
+
+    def submit(self, call: _Call) -> None:
+        (self._asked if at_the_controls.get() else self._own).append(call)
+
+    def now_ms(self) -> int:
+        return self.loop.clock.us // 1000
+
+
+def _has_news(answer: Answer) -> bool:
+    """Whether a beat found something: then it was more than a beat."""
+    match answer:
+        case Extended(lost=lost, cancelled=cancelled, beyond=beyond):
+            return bool(lost or cancelled or beyond)
+        case Claimed(jobs=jobs):
+            return bool(jobs)
+        case _:
+            return True
+
+
+class Wire:
+    """A node's end: an `Engine` whose calls travel through the exchange. Once cut, nothing leaves and nothing returns."""
+
+    trace = True
+    suspends = True
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._store = exchange.store
+        self.is_cut = False
+
+    def cut(self) -> None:
+        """The node is dead: calls that have not been handed over are lost, and so is every later one."""
+        self.is_cut = True
+
+    async def _call(
+        self, start: Callable[[], Coroutine[Any, Any, T]], queue: str | None = None, *, is_beat: bool = False
+    ) -> T:
+        reply: asyncio.Future[T] = self._exchange.loop.create_future()
+        if not self.is_cut:
+            self._exchange.submit(_Call(self, start, reply, queue, is_beat))
+        return await reply
+
+    async def open(self, *, simulated: bool = False) -> None:
+        await self._call(lambda: self._store.open(simulated=simulated))
+
+    async def close(self) -> None:
+        """The store is the simulation's; a node only lets go of its end."""
+
+    def fork(self) -> Wire:
+        return self
+
+    # ---- the verbs
+
+    async def enqueue(self, queue: str, entries: Sequence[Emission | Plan], batch: Batch) -> Enqueued:
+        return await self._call(lambda: self._store.enqueue(queue, entries, batch), queue)
+
+    async def claim(
+        self, queue: str, worker: str, holds: Collection[int], limit: int, lease_ms: int, suspect_losses: int
+    ) -> Claimed:
+        return await self._call(
+            lambda: self._store.claim(queue, worker, holds, limit, lease_ms, suspect_losses), queue
+        )
+
+    async def extend(
+        self, queue: str, worker: str, holds: Collection[int], lease_ms: int, journal: Sequence[Journal] = ()
+    ) -> Extended:
+        return await self._call(
+            lambda: self._store.extend(queue, worker, holds, lease_ms, journal), queue, is_beat=not journal
+        )
+
+    async def settle(
+        self,
+        queue: str,
+        worker: str,
+        settlements: Sequence[Settlement],
+        batch: Batch,
+        transient: Collection[State] = NOTHING,
+    ) -> Settled:
+        return await self._call(lambda: self._store.settle(queue, worker, settlements, batch, transient), queue)
+
+    async def cancel(
+        self, queue: str, ref: JobRef, batch: Batch, transient: Collection[State] = NOTHING
+    ) -> Controlled:
+        return await self._call(lambda: self._store.cancel(queue, ref, batch, transient), queue)
+
+    async def reap(self, queue: str, worker: str, holds: Collection[int], limit: int, lease_ms: int) -> Claimed:
+        return await self._call(
+            lambda: self._store.reap(queue, worker, holds, limit, lease_ms), queue, is_beat=True
+        )
+
+    async def advance(
+        self,
+        queue: str,
+        name: str,
+        revision: int,
+        place: int,
+        next_at: int | None,
+        occurrences: Sequence[Emission],
+        dropped: int,
+    ) -> Advanced:
+        return await self._call(
+            lambda: self._store.advance(queue, name, revision, place, next_at, occurrences, dropped), queue
+        )
+
+    async def prune(self, queue: str, limits: Mapping[State, Limit], limit: int = DUE_LIMIT) -> Pruned:
+        return await self._call(lambda: self._store.prune(queue, limits, limit), queue)
+
+    async def control(
+        self, queue: str, command: Command, batch: Batch, transient: Collection[State] = NOTHING
+    ) -> Controlled:
+        return await self._call(lambda: self._store.control(queue, command, batch, transient), queue)
+
+    # ---- waiting, on this side
+
+    async def wait(self, seen: Mapping[str, int], until: int | None) -> Collection[str]:
+        return await self._exchange.waiters.wait(seen, until, self._exchange.loop.clock.now_us)
+
+    async def wait_ended(self, queue: str, ref: JobRef, until: int) -> None:
+        await self._exchange.waiters.wait_ended(queue, ref.id, until, self._exchange.loop.clock.now_us)
+
+    # ---- reading
+
+    async def get(self, queue: str, ref: JobRef) -> StoredJob | None:
+        return await self._call(lambda: self._store.get(queue, ref))
+
+    async def list(self, queue: str, state: State | None, limit: int, after: int | None) -> Sequence[StoredJob]:
+        return await self._call(lambda: self._store.list(queue, state, limit, after))
+
+    async def count(self, queue: str) -> Count:
+        return await self._call(lambda: self._store.count(queue))
+
+    async def logs(self, queue: str, id: str) -> Sequence[LogLine]:
+        return await self._call(lambda: self._store.logs(queue, id))
+
+    async def schedules(self, queue: str) -> Sequence[StoredSchedule]:
+        return await self._call(lambda: self._store.schedules(queue))
+
+    async def queues(self) -> Sequence[str]:
+        return await self._call(lambda: self._store.queues())
+
+    async def now(self) -> int:
+        return await self._call(lambda: self._store.now())

@@ -13,6 +13,7 @@ from __future__ import annotations
 import concurrent.futures
 import functools
 import selectors
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from threading import get_ident
@@ -23,6 +24,9 @@ from simulation.threads import Threads
 from simulation.world import SimulationBlocked, SimulationRefused, driven, strands
 
 __all__ = ["THREAD_PATCHES"]
+
+HOSTS = frozenset({"ipykernel", "debugpy", "pydevd", "_pydevd_bundle"})
+"""Packages that a notebook or a debugger brings into the process."""
 
 _wait = threading.Condition.wait
 _start = threading.Thread.start
@@ -47,7 +51,7 @@ class Waiter:
 def wait(self: Any, timeout: float | None = None) -> bool:
     """`Condition.wait`."""
     world = driven()
-    if world is None:
+    if world is None or _is_hosts():
         return _wait(self, timeout)
     strand = strands.get(get_ident())
     if strand is None:
@@ -68,6 +72,17 @@ def wait(self: Any, timeout: float | None = None) -> bool:
         self._acquire_restore(state)
         if not waiter.notified:
             self._waiters.remove(waiter)
+
+
+def _is_hosts() -> bool:
+    """Whether the wait is that of a notebook or a debugger, whose own threads are real: it does not wait in our time.
+
+    So a handler that logs in a notebook (its output stream waits for the thread that sends it) takes no virtual time.
+    """
+    frame = sys._getframe(2)
+    while frame is not None and frame.f_globals.get("__name__") == "threading":
+        frame = frame.f_back  # type: ignore[assignment]  # None at the bottom of the stack
+    return frame is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in HOSTS
 
 
 def _hold(condition: Any, timeout: float | None, loop: Any) -> bool:

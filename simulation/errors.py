@@ -6,4 +6,4 @@ from taskmanager.errors import TaskManagerError
 
 
 class SimulationStuck(TaskManagerError):
-    """The goal is not reached and nothing that could still happen will reach it; the message says who waits for what."""
+    """The goal is not reached, and nothing that could still happen will reach it; it says who waits for what."""

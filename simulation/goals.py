@@ -1,19 +1,22 @@
 """When a simulated world is idle, when it is stuck, and how to say who waits for what.
 
-*Idle*: no job is active or delayed, and none waits in a running queue that has a worker. Occurrences to come, heartbeats,
-the janitor and paused queues do not count. *Stuck*: not idle, and yet nothing that is still to happen can change that:
-every active job is in the hands of a handler that waits for something nobody will bring.
+*Idle*: no job is active or delayed, and none waits in a running queue that has a worker. Occurrences to come,
+heartbeats, the janitor and paused queues do not count. *Stuck*: not idle, and yet nothing that is still to happen can
+change that: every active job is in the hands of a handler that waits for something nobody will bring.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any
 
+import simulation
+import taskmanager
 from taskmanager.engine import Count, Engine
 from taskmanager.job import State, StoredJob
 
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
 
 _MANY = 1000
 _SHOWN = 5
+_OURS = tuple(f"{Path(package.__path__[0])}{os.sep}" for package in (simulation, taskmanager))
+_ASYNCIO = f"{Path(asyncio.__file__).parent}{os.sep}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +89,7 @@ def waiting_handlers(nodes: Sequence[Node]) -> list[str]:
 def place_of(task: asyncio.Task[Any]) -> str:
     """Where a suspended task waits, as `at file.py:12 in function`."""
     frame = _innermost(task.get_coro())
-    return "for its turn" if frame is None else f"at {Path(frame[0].co_filename).name}:{frame[1]} in {frame[0].co_name}"
+    return "for what nobody brings" if frame is None else f"at {_file(frame[0])}:{frame[1]} in {frame[0].co_name}"
 
 
 def _attempt_of(job: StoredJob, nodes: Sequence[Node]) -> Attempt | None:
@@ -99,16 +104,18 @@ def _place(attempt: Attempt) -> str:
 
 
 def _innermost(awaited: Any) -> tuple[CodeType, int] | None:
-    """The deepest frame of a suspended coroutine that is neither ours nor asyncio's."""
-    found = None
+    """The deepest frame of a suspended coroutine that is neither ours nor asyncio's; where there is none, not ours."""
+    found = asyncios = None
     while awaited is not None:
         frame: FrameType | None = getattr(awaited, "cr_frame", None) or getattr(awaited, "gi_frame", None)
-        if frame is not None and not _is_plumbing(frame.f_code):
-            found = frame.f_code, frame.f_lineno
+        if frame is not None and not frame.f_code.co_filename.startswith(_OURS):
+            if frame.f_code.co_filename.startswith(_ASYNCIO):
+                asyncios = frame.f_code, frame.f_lineno
+            else:
+                found = frame.f_code, frame.f_lineno
         awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "gi_yieldfrom", None)
-    return found
+    return found or asyncios
 
 
-def _is_plumbing(code: CodeType) -> bool:
-    parts = Path(code.co_filename).parts
-    return "asyncio" in parts or "taskmanager" in parts[-3:-1] or "simulation" in parts[-2:-1]
+def _file(code: CodeType) -> str:
+    return Path(code.co_filename).name

@@ -21,10 +21,21 @@ bare = object.__new__
 """Makes a handle without calling its constructor."""
 
 
+class Plain:
+    """What a handle's repr asks a loop (from 3.13 on): whether it is in debug mode."""
+
+    def get_debug(self) -> bool:
+        return False
+
+
+PLAIN: Any = Plain()
+
+
 class Ready(asyncio.Handle):
     """A callback whose turn has come. As light as can be: two handles are made for each sleep."""
 
     __slots__ = ()
+    _loop = PLAIN
     _repr = None
     _source_traceback = None
 
@@ -44,6 +55,7 @@ class Timer(asyncio.TimerHandle):
     """A callback with a deadline, `us` in microseconds since the epoch. Made bare, as `Ready` is."""
 
     __slots__ = ("timers", "us")
+    _loop = PLAIN
     _repr = None
     _source_traceback = None
     _callback: Any
@@ -80,10 +92,11 @@ class Minor(Timer):
 
 
 class Pulse(Minor):
-    """A timer on a grid."""
+    """A timer on a grid. `keeps_fresh` says that its last beat before anything happens must not be left out."""
 
-    __slots__ = ("grid",)
+    __slots__ = ("grid", "keeps_fresh")
     grid: Grid
+    keeps_fresh: bool
 
 
 @dataclass(slots=True, eq=False)

@@ -25,6 +25,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
 from enum import Enum
+from threading import get_ident
 from typing import Any, Protocol, TypeVar, TypeVarTuple
 
 from simulation.clocks import VirtualClock
@@ -53,6 +54,8 @@ class Halt(Enum):
     """Somebody called `halt()`."""
     QUIET = "quiet"
     """Nothing is left that time could bring about (or only background timers, where that was asked)."""
+    REST = "rest"
+    """`at_rest()` is true: nothing is left to do at this instant."""
     SPINNING = "spinning"
     """`spin_limit` callbacks ran at one instant: something loops without ever waiting."""
 
@@ -75,7 +78,8 @@ class VirtualLoop(SchedulingLoop):
 
     `calls` is the wire (None: there is no engine). `incidents` collects what callbacks and tasks raised and nobody
     took: the contexts given to `call_exception_handler`. `threads` holds the simulated threads. After `spin_limit`
-    callbacks at one instant, with no engine call but beats, a drive gives up.
+    callbacks at one instant, with no engine call but beats, a drive gives up. `pilots` are the tasks
+    that speak for whoever drives the world: they may do so from within, and are set aside meanwhile.
     """
 
     spin_limit = 5_000_000
@@ -86,38 +90,55 @@ class VirtualLoop(SchedulingLoop):
         self.incidents: list[dict[str, Any]] = []
         self.threads = Threads(self)
         self.tasks_made = 0
+        self.pilots: set[asyncio.Task[Any] | None] = set()
         self._halted = False
         self._failure: BaseException | None = None
 
     # ---- the drive
+
+    @property
+    def may_be_driven(self) -> bool:
+        """Whether nobody drives the loop, or who asks is a pilot of it."""
+        if self._thread_id is None:
+            return True
+        return self._thread_id == get_ident() and asyncio.current_task(self) in self.pilots
 
     def drive(
         self,
         until: Callable[[], bool] | None = None,
         limit_us: int | None = None,
         *,
+        at_rest: Callable[[], bool] | None = None,
         stop_when_only_background: bool = False,
     ) -> Halt:
         """Runs until `until()` is true, the clock has reached `limit_us`, `halt()` is called, or nothing is left.
 
         `limit_us` is a moment of the clock, in microseconds since the epoch; timers due at it still fire. `until` is
-        asked at the start, whenever nothing is ready any more, and before each engine call and each move of the clock.
+        asked at the start, whenever nothing is ready any more, and before each engine call and each move of the clock;
+        `at_rest` only before the clock moves.
         With `stop_when_only_background` the drive is quiet when no foreground timer is left. Raises `RuntimeError`
-        where the loop is being driven already.
+        where the loop is being driven already, but for its `pilots`.
         """
         self._check_closed()
-        if self._thread_id is not None:
+        if not self.may_be_driven:
             raise RuntimeError("the simulation is running already: this call came from inside it; use `await` there")
-        self._halted = False
+        halted, self._halted = self._halted, False
         self._timers.unfold(self.clock.us)
         with seated(self):
-            halt = self._drive(until, limit_us, stop_when_only_background)
+            halt = self._drive(until, limit_us, at_rest, stop_when_only_background)
+        self._halted = halted
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
         return halt
 
-    def _drive(self, until: Callable[[], bool] | None, limit_us: int | None, only_background: bool) -> Halt:
+    def _drive(
+        self,
+        until: Callable[[], bool] | None,
+        limit_us: int | None,
+        at_rest: Callable[[], bool] | None,
+        only_background: bool,
+    ) -> Halt:
         ready, timers, heap, calls, clock = self._ready, self._timers, self._timers.heap, self.calls, self.clock
         run, pop_due, make_ready = self._run_batch, timers.pop_due, ready.append
         spun, stirs = 0, timers.stirs
@@ -143,6 +164,8 @@ class VirtualLoop(SchedulingLoop):
             elif self.threads.selecting and self.threads.poll():
                 pass
             else:
+                if at_rest is not None and at_rest():
+                    return Halt.REST
                 if only_background and not timers.foreground:
                     return Halt.QUIET
                 us = timers.next_move(clock.us, limit_us)

@@ -11,7 +11,7 @@ import asyncio
 import random
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
-from contextvars import ContextVar, copy_context
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from simulation.loop import background
@@ -56,8 +56,11 @@ class NodeRuntime:
     def engine_now(self, received_at: int, received_s: float) -> int:
         return self._exchange.now_ms()
 
-    async def pulse(self, key: object, seconds: float) -> None:
-        await self._loop.pulse(key, seconds)  # type: ignore[arg-type]  # duties are hashable
+    async def pulse(self, key: object, seconds: float, *, keeps_fresh: bool = True) -> None:
+        await self._loop.pulse(key, seconds, keeps_fresh=keeps_fresh)  # type: ignore[arg-type]  # duties are hashable
+
+    def was_frozen(self, since_s: float, longest_s: float) -> bool:
+        return self._loop.jumped_since(since_s, longest_s)
 
     def spawn_duty(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         context = copy_context()
@@ -102,6 +105,11 @@ class Node:
     @property
     def is_up(self) -> bool:
         return self.worker is not None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether its worker has a job in hand."""
+        return self.worker is not None and self.worker.in_hand > 0
 
     def queues(self) -> list[str]:
         """The queues it serves while it is up."""

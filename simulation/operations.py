@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from taskmanager.handles import JobHandle
-from taskmanager.job import State
 from taskmanager.records import JobRecord, LogRecord, ScheduleRecord
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ class Operations:
     ) -> list[JobRecord]:
         return self.ask(lambda: self._tm.jobs(queue, state, limit, after))
 
-    def counts(self, queue: str = "default") -> dict[State, int]:
+    def counts(self, queue: str = "default") -> dict[str, int]:
         return self.ask(lambda: self._tm.counts(queue))
 
     def pause_queue(self, queue: str = "default") -> None:

@@ -8,6 +8,7 @@ a real store: it counts real seconds, fires only while an answer is awaited, and
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from contextvars import Context, copy_context
@@ -25,6 +26,7 @@ from simulation.world import SimulationBlocked, background, real_io, strands
 __all__ = ["SchedulingLoop"]
 
 Ts = TypeVarTuple("Ts")
+_JUMPS_KEPT = 100
 
 
 class SchedulingLoop(RefusingLoop):
@@ -43,6 +45,7 @@ class SchedulingLoop(RefusingLoop):
         self._real_timers: list[tuple[float, int, asyncio.TimerHandle]] = []
         self._real_number = 0
         self._clock_resolution = 1e-6
+        self._jumps: deque[tuple[float, float]] = deque(maxlen=_JUMPS_KEPT)
 
     # ---- time
 
@@ -109,6 +112,11 @@ class SchedulingLoop(RefusingLoop):
         self._timers.set(us, timer, callback, args, context)
         return timer
 
+    @property
+    def has_work_to_come(self) -> bool:
+        """Whether a foreground timer is left: somebody sleeps who is neither a heartbeat nor the janitor."""
+        return self._timers.foreground > 0
+
     def next_timer(self, foreground_only: bool = False) -> int | None:
         """The next deadline in microseconds since the epoch, or None where no timer is left."""
         return self._timers.next_us(foreground_only)
@@ -121,13 +129,18 @@ class SchedulingLoop(RefusingLoop):
         self._timers.unfold(self.clock.us)
         self._timers.stirs += 1
         self.clock.move_to(self.clock.us + us)
+        self._jumps.append((self.time(), us / 1_000_000))
 
     hold = jump
     """What `time.sleep` does in the loop's own thread: the world is held that long, and everything else is late."""
 
+    def jumped_since(self, reading_s: float, longest_s: float) -> bool:
+        """Whether the clock has jumped by more than `longest_s` since `time()` read `reading_s`."""
+        return any(ended_s > reading_s and length_s > longest_s for ended_s, length_s in self._jumps)
+
     # ---- pulses
 
-    async def pulse(self, key: Hashable, seconds: float) -> None:
+    async def pulse(self, key: Hashable, seconds: float, *, keeps_fresh: bool = True) -> None:
         """Waits for the next point of the key's grid; points that change nothing are skipped (`simulation.timers`)."""
         period_us = max(round(seconds * 1_000_000), 1)
         now_us = self.clock.us
@@ -136,6 +149,7 @@ class SchedulingLoop(RefusingLoop):
         due_us = grid.after(now_us)
         timer = bare(Pulse)
         timer.grid = grid
+        timer.keeps_fresh = keeps_fresh
         self._timers.set(due_us, timer, release, (waiter,), None)
         try:
             await waiter

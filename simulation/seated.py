@@ -24,6 +24,7 @@ def seated(loop: Any) -> Iterator[None]:
     outer = events._get_running_loop()
     task = _leave(outer)
     hooks = sys.get_asyncgen_hooks()
+    driver = loop._thread_id
     loop._thread_id = get_ident()
     events._set_running_loop(loop)
     sys.set_asyncgen_hooks(firstiter=loop._asyncgen_firstiter_hook, finalizer=loop._asyncgen_finalizer_hook)
@@ -31,7 +32,7 @@ def seated(loop: Any) -> Iterator[None]:
         yield
     finally:
         sys.set_asyncgen_hooks(*hooks)
-        loop._thread_id = None
+        loop._thread_id = driver
         events._set_running_loop(outer)
         if outer is not None and task is not None:
             tasks._enter_task(outer, task)

@@ -10,25 +10,31 @@ is due, and each thing happens at its own moment, in order.
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import copy_context
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+from itertools import count
+from threading import get_ident
 from types import TracebackType
 from typing import Any, Self, TypeVar
+from weakref import WeakValueDictionary
 
-from simulation.clocks import Takeover, VirtualClock, frozen_start
-from simulation.errors import SimulationStuck
-from simulation.goals import Census, can_still_change, place_of, take_census, waiting_handlers
+from simulation.clocks import Takeover, VirtualClock
+from simulation.collector import seldom
 from simulation.loop import Halt, VirtualLoop
+from simulation.moments import length, start_us
 from simulation.node import Node, NodeRuntime
 from simulation.operations import Operations
+from simulation.pursuit import Pursuit, never
 from simulation.seat import SimulatedSeat
 from simulation.story import explain
 from simulation.summary import Summary
 from simulation.timeline import Timeline
 from simulation.wire import Exchange, Wire, at_the_controls
+from simulation.world import takeovers
 from taskmanager.client import Client
 from taskmanager.clock import datetime_of, duration_ms, moment_ms
 from taskmanager.connection import Connection
@@ -40,9 +46,11 @@ from taskmanager.settings import whole
 from taskmanager.steps import Step
 
 T = TypeVar("T")
-DEFAULT_START = "2026-01-01T00:00Z"
-"""Where a simulation starts that is not told otherwise (and is not frozen by freezegun)."""
 MAX_STEPS = 1_000_000
+
+made: WeakValueDictionary[int, Simulation] = WeakValueDictionary()
+"""The simulations that are about, by the order of their making: a failing test tells what happened in its own."""
+_numbers = count(1)
 
 
 class Simulation(Operations):
@@ -63,38 +71,55 @@ class Simulation(Operations):
         engine: str = "memory://",
         max_steps: int = MAX_STEPS,
     ) -> None:
+        _check_thread()
         whole(workers, "workers", 0, 1000)
-        self._max_steps = whole(max_steps, "max_steps", 1, 10**12)
+        whole(max_steps, "max_steps", 1, 10**12)
         self._facts: list[Fact] = []
-        self._clock = VirtualClock(_start_us(start))
+        self._clock = VirtualClock(start_us(start))
+        store = open_engine(engine, self._clock, "engine")
         self._loop = VirtualLoop(self._clock)
         self._takeover = Takeover(self._loop, seed)
-        self._exchange = Exchange(self._loop, open_engine(engine, self._clock), self._facts)
+        self._exchange = Exchange(self._loop, store, self._facts)
         self._loop.calls = self._exchange
-        self._controls = Wire(self._exchange)
         self._unseen: deque[int] = deque()
         self._inside = 0
+        self._entered = ExitStack()
         self._closed = False
         self._seed = seed
         self._nodes: list[Node] = []
         self._seat = SimulatedSeat(self)
-        self._tm = self._built(tm)
+        self._pursuit = Pursuit(self._exchange, self._nodes, self._seat, self.ask, max_steps)
+        made[next(_numbers)] = self
+        try:
+            self._tm = self._built(tm)
+            self._populate(workers)
+        except BaseException:
+            with self._takeover:
+                self._loop.close()
+            raise
+
+    def _populate(self, workers: int) -> None:
         with self._world():
             app, emitter = lend(self._tm, self._seat)
-            runtime = NodeRuntime(self._exchange, "outside", seed)
+            runtime = NodeRuntime(self._exchange, "outside", self._seed)
             connection = Connection(Wire(self._exchange), simulated=True)
             self._seat.furnish(Client(app, connection, runtime, "outside"), app, emitter)
             # Without workers there is one machine all the same, for an application that starts itself.
             names = [f"worker-{n + 1}" for n in range(max(workers, 1))]
-            self._nodes += [Node(app, emitter, self._exchange, name, seed) for name in names]
+            self._nodes += [Node(app, emitter, self._exchange, name, self._seed) for name in names]
             if workers:
-                self._begin(self._seat.start())
-            self._settle()
+                self._begin(self._seat.start()).add_done_callback(self._booted)
+            self._pursuit.settle()
+
+    def _booted(self, start: Any) -> None:
+        """A start that failed, or a store that refused us, is told to whoever drives the world."""
+        if not start.cancelled() and (error := start.exception()) is not None:
+            self._loop.fail(error)
 
     # ---- entering and leaving
 
     def __enter__(self) -> Self:
-        self._check_open()
+        self._check_turn()
         self._enter()
         return self
 
@@ -111,22 +136,30 @@ class Simulation(Operations):
         """Ends the world: what still runs is cancelled, and the application is as it was before."""
         if self._closed:
             return
+        self._check_turn()
+        if self._loop.is_driven_by(get_ident()):
+            raise UsageError("this simulation is running; what it runs cannot close it")
         with self._world():
             self._closed = True
+            for node in self._nodes:
+                node.crash()  # also takes its worker off the application's list of those who hear of new handlers
             self._exchange.close()
             self._loop.close()
 
     def _enter(self) -> None:
         if self._inside == 0:
-            lend(self._tm, self._seat)
-            self._takeover.__enter__()
+            with ExitStack() as stack:
+                lend(self._tm, self._seat)
+                stack.callback(give_back, self._tm)
+                stack.enter_context(self._takeover)
+                stack.enter_context(seldom())
+                self._entered = stack.pop_all()
         self._inside += 1
 
     def _leave(self) -> None:
         self._inside -= 1
         if self._inside == 0:
-            self._takeover.__exit__(None, None, None)
-            give_back(self._tm)
+            self._entered.close()
 
     @contextmanager
     def _world(self) -> Iterator[None]:
@@ -140,6 +173,20 @@ class Simulation(Operations):
         if self._closed:
             raise UsageError("this simulation is closed; make a new one")
 
+    def _check_turn(self) -> None:
+        """Whether whoever calls may drive this world now."""
+        self._check_open()
+        holder = takeovers[-1] if takeovers else None
+        if holder is not None and holder is not self._takeover:
+            if self._takeover.entered:
+                raise UsageError("another simulation was entered inside this one and holds the process; leave it first")
+            _check_thread()
+        if not self._loop.may_be_driven:
+            raise UsageError(
+                "this simulation is running, and the call came from inside it (a handler, a task, a goal); "
+                "use `await tm.emit(...)` and the like there, or call it from outside"
+            )
+
     def _built(self, tm: TaskManager | Callable[[], TaskManager]) -> TaskManager:
         if not isinstance(tm, TaskManager):
             if not callable(tm):
@@ -151,6 +198,14 @@ class Simulation(Operations):
         return tm
 
     # ---- what can be seen
+
+    def __repr__(self) -> str:
+        up, all_, steps = sum(node.is_up for node in self._nodes), len(self._nodes), len(self._facts)
+        workers = f"{up} of {all_}" if up != all_ else f"{up}"
+        return (
+            f"<Simulation{' (closed)' if self._closed else ''} at {self.now.isoformat()}, seed={self._seed!r}, "
+            f"{workers} worker{'s' * (all_ != 1)} up, {steps:,} step{'s' * (steps != 1)}>"
+        )
 
     @property
     def now(self) -> datetime:
@@ -165,7 +220,12 @@ class Simulation(Operations):
     @property
     def summary(self) -> Summary:
         """Runs, retries, dead letters, waiting and run times per event."""
-        return Summary.of(self._facts, self._dead_letters())
+        return Summary.of(self._facts, self._exchange.dead_letters)
+
+    @property
+    def tm(self) -> TaskManager:
+        """The application."""
+        return self._tm
 
     @property
     def seed(self) -> int | str:
@@ -197,7 +257,7 @@ class Simulation(Operations):
             before = len(self._facts)
             self._exchange.is_stepping = True
             try:
-                self._pursue(lambda: len(self._facts) > before, None, "the next step", idle_ends=True)
+                self._pursuit.reach(lambda: len(self._facts) > before, "the next step", idle_ends=True)
             finally:
                 self._exchange.is_stepping = False
             self._unseen.extend(range(before, len(self._facts)))
@@ -205,12 +265,12 @@ class Simulation(Operations):
 
     def advance(self, duration: timedelta | float | None = None, **parts: float) -> None:
         """Lets so much time pass (seconds, a timedelta, or its parts: `days=2`, `hours=1`); all that is due happens."""
-        limit_us = self._clock.us + duration_ms(_duration(duration, parts), "duration") * 1000
+        limit_us = self._clock.us + duration_ms(length(duration, parts), "duration") * 1000
         with self._driving():
-            self._go_to(limit_us)
+            self._pursuit.go_to(limit_us)
 
     def run_until(self, goal: datetime | Callable[[], object]) -> None:
-        """Runs to a moment, or until `goal()` is true, asked after each step.
+        """Runs to a moment, or until `goal()` is true, asked now and after each step.
 
         Raises `SimulationStuck` where the goal is not reached and nothing is left but occurrences to come, or nothing
         that could still happen will reach it.
@@ -220,13 +280,13 @@ class Simulation(Operations):
             if limit_us < self._clock.us:
                 raise UsageError(f"goal must not be before the simulation's now, {self.now.isoformat()}, got {goal!r}")
             with self._driving():
-                self._go_to(limit_us)
+                self._pursuit.go_to(limit_us)
             return
         reached = goal
         with self._driving():
             self._exchange.is_stepping = True
             try:
-                self._pursue(lambda: bool(reached()), None, f"the goal {getattr(goal, '__name__', goal)!r}")
+                self._pursuit.reach(lambda: bool(reached()), f"the goal {getattr(goal, '__name__', goal)!r}")
             finally:
                 self._exchange.is_stepping = False
 
@@ -236,41 +296,55 @@ class Simulation(Operations):
         Occurrences to come and paused queues do not count. Raises `SimulationStuck` where it will never be so.
         """
         with self._driving():
-            self._pursue(lambda: False, None, "idleness", idle_ends=True)
+            self._pursuit.reach(never, "idleness", idle_ends=True)
 
     drain = run_until_idle
 
     def run(self, awaitable: Awaitable[T]) -> T:
-        """Runs an awaitable inside the world, in virtual time, and returns its result."""
+        """Runs an awaitable inside the world, in virtual time, and returns its result.
+
+        What it runs may itself use the plain calls of this simulation, as handlers and other tasks may not.
+        """
+        try:
+            self._check_turn()
+        except UsageError:
+            if asyncio.iscoroutine(awaitable):
+                awaitable.close()  # refused: nobody will await it, and Python need not warn of that as well
+            raise
         with self._driving():
             task = self._begin(_awaited(awaitable))
+            self._loop.pilots.add(task)
             try:
-                self._pursue(task.done, None, "the end of the awaitable", waiter=task)
+                self._pursuit.reach(task.done, "the end of the awaitable", waiter=task)
             finally:
                 if not task.done():
                     task.cancel()
                     self._loop.settle()
-            return task.result()
+                self._loop.pilots.discard(task)
+            result: T = task.result()
+            return result
 
     def jump(self, duration: timedelta | float | None = None, **parts: float) -> None:
-        """The machine sleeps: every worker is frozen while all clocks move by `duration`; what was passed fires after."""
+        """The machine sleeps: every worker is frozen while all clocks move on; what was passed fires after."""
         with self._driving():
-            self._settle()
-            self._loop.jump(duration_ms(_duration(duration, parts), "duration") * 1000)
-            self._settle()
+            self._pursuit.settle()
+            self._loop.jump(duration_ms(length(duration, parts), "duration") * 1000)
+            self._pursuit.settle()
 
     # ---- how it is driven
 
     def ask(self, call: Callable[[], Awaitable[T]]) -> T:
         """What the person at the controls asks: answered at this instant, before the world goes on."""
-        self._check_open()
+        self._check_turn()
         with self._world():
             context = copy_context()
             context.run(at_the_controls.set, True)
             self._exchange.is_asked = True
             try:
                 task = self._loop.create_task(_called(call), context=context)
-                self._loop.drive(task.done, self._clock.us)
+                # A step of the world halts the loop where steps are counted; the answer is still to come.
+                while self._loop.drive(task.done, self._clock.us) is Halt.STOPPED and not task.done():
+                    pass
                 if not task.done():
                     raise UsageError("this needs time to pass; use sim.run(...) for it")
                 return task.result()
@@ -279,7 +353,7 @@ class Simulation(Operations):
 
     @contextmanager
     def _driving(self) -> Iterator[None]:
-        self._check_open()
+        self._check_turn()
         self._unseen.clear()
         with self._world():
             yield
@@ -287,90 +361,13 @@ class Simulation(Operations):
     def _begin(self, coroutine: Coroutine[Any, Any, T]) -> Any:
         return self._loop.create_task(coroutine)
 
-    def _settle(self) -> None:
-        """Everything that happens at this very instant."""
-        self._go_to(self._clock.us)
 
-    def _go_to(self, limit_us: int) -> None:
-        halt = self._loop.drive(None, limit_us)
-        if halt is Halt.SPINNING:
-            raise SimulationStuck(self._spinning())
-        if halt is Halt.QUIET and self._clock.us < limit_us:
-            self._clock.move_to(limit_us)
-
-    def _pursue(
-        self,
-        reached: Callable[[], bool],
-        limit_us: int | None,
-        goal: str,
-        *,
-        idle_ends: bool = False,
-        waiter: Any = None,
-    ) -> None:
-        """Moves from instant to instant until `reached`, or idle; what can never come about is said."""
-        begun = len(self._facts)
-        is_polled = self._exchange.is_stepping
-        while True:
-            halt = self._loop.drive(None if is_polled else reached, self._clock.us)
-            if reached():
-                return
-            if halt is Halt.STOPPED:
-                continue
-            if halt is Halt.SPINNING:
-                raise SimulationStuck(self._spinning())
-            if len(self._facts) - begun > self._max_steps:
-                raise SimulationStuck(f"{goal} was not reached within {self._max_steps:,} steps; see max_steps")
-            census = self._census()
-            if census.is_idle and self._seat.tell_idle():
-                continue
-            if census.is_idle and idle_ends:
-                return
-            self._check_not_stuck(census, goal, waiter)
-            self._move_on(census)
-
-    def _move_on(self, census: Census) -> None:
-        """To the next instant at which anything is due."""
-        here = self._clock.us
-        due_us = None if census.due_at is None else max(census.due_at * 1000, here)
-        halt = self._loop.drive(lambda: self._clock.us != here, due_us)
-        if halt is Halt.QUIET and due_us is not None and self._clock.us < due_us:
-            self._clock.move_to(due_us)
-
-    def _check_not_stuck(self, census: Census, goal: str, waiter: Any) -> None:
-        if self._loop.next_timer(foreground_only=True) is not None:
-            return
-        if census.is_idle:
-            if any(not node.is_up for node in self._nodes):
-                return
-            told = ["nothing is left but occurrences to come, heartbeats and paused queues"]
-        elif census.delayed or self.ask(lambda: can_still_change(self._controls, self._nodes)):
-            return
-        else:
-            told = waiting_handlers(self._nodes) or ["jobs wait that no worker can take"]
-        if waiter is not None:
-            told.append(f"the awaitable waits {place_of(waiter)}")
-        raise SimulationStuck(f"{goal} cannot be reached at {self.now.isoformat()}: " + "; ".join(told))
-
-    def _census(self) -> Census:
-        served = {queue for node in self._nodes for queue in node.queues()}
-        return self.ask(lambda: take_census(self._controls, served))
-
-    def _spinning(self) -> str:
-        return (
-            f"the world spins at {self.now.isoformat()}: callbacks run without end and none waits; "
-            + "; ".join(waiting_handlers(self._nodes))
+def _check_thread() -> None:
+    if takeovers and takeovers[-1].thread != get_ident():
+        raise UsageError(
+            "a simulation of another thread holds the process, its time and its randomness; "
+            "only one can do so at a time"
         )
-
-    def _dead_letters(self) -> dict[str, int]:
-        counted: dict[str, int] = {}
-        for queue in self.queues():
-            page = self.jobs(queue, "failed", limit=1000)
-            while page:
-                for job in page:
-                    if job.dead_letter is not None:
-                        counted[job.event] = counted.get(job.event, 0) + 1
-                page = self.jobs(queue, "failed", limit=1000, after=page[-1])
-        return counted
 
 
 async def _awaited(awaitable: Awaitable[T]) -> T:
@@ -379,28 +376,3 @@ async def _awaited(awaitable: Awaitable[T]) -> T:
 
 async def _called(call: Callable[[], Awaitable[T]]) -> T:
     return await call()
-
-
-def _start_us(start: datetime | str | None) -> int:
-    if start is None:
-        frozen = frozen_start()
-        if frozen is not None:
-            return frozen
-        start = DEFAULT_START
-    if isinstance(start, str):
-        try:
-            start = datetime.fromisoformat(start)
-        except ValueError:
-            raise UsageError(f"start must be an ISO date and time with an offset, got {start!r}") from None
-    return moment_ms(start, "start") * 1000
-
-
-def _duration(duration: timedelta | float | None, parts: dict[str, float]) -> timedelta | float:
-    if duration is not None and parts:
-        raise UsageError(f"give a duration or its parts, not both; got {duration!r} and {parts!r}")
-    if duration is not None:
-        return duration
-    try:
-        return timedelta(**parts)
-    except (TypeError, OverflowError) as error:
-        raise UsageError(f"the parts of a duration are those of timedelta (days, hours, ...): {error}") from None

@@ -7,7 +7,7 @@ its end. Median and maximum are given because a mean hides the one job that wait
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from taskmanager.job import Fact, Kind, State
 from taskmanager.steps import seconds_words
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Console, ConsoleOptions, JustifyMethod, RenderResult
 
 __all__ = ["EventSummary", "Spread", "Summary"]
 
@@ -85,6 +85,8 @@ _TITLES = {
 }
 _ALWAYS = frozenset({"event", "emitted", "runs", "completed", "failed"})
 """Columns that are shown even where all is 0; the others only where they tell something."""
+_ANY_WIDTH = 10_000
+"""Columns enough for a table to say how wide it would like to be."""
 _LENGTHS = ("waited (median)", "waited (max)", "ran (median)", "ran (max)")
 
 
@@ -132,17 +134,33 @@ class Summary:
         heading, rows = self._cells()
         return html_table(heading, rows, caption=f"Summary of {len(rows)} events", right=frozenset(heading[1:]))
 
-    def __rich__(self) -> Table:
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         from rich.table import Table  # here, so that a simulation that shows nothing does not pay for it
 
         heading, rows = self._cells()
-        table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
-        for name in heading:
-            style = {"event": "bold", "failed": "red", "dead letters": "red", "retries": "yellow"}.get(name, "")
-            table.add_column(name, justify="left" if name == "event" else "right", style=style, no_wrap=True)
-        for row in rows:
-            table.add_row(*row)
-        return table
+        if not rows:
+            yield str(self)
+            return
+
+        def table(columns: Sequence[int], gap: str = " ") -> Table:
+            made = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
+            for i in columns:
+                name = heading[i]
+                style = {"event": "bold", "failed": "red", "dead letters": "red", "retries": "yellow"}.get(name, "")
+                justify: JustifyMethod = "left" if name == "event" else "right"
+                made.add_column(name.replace(" ", gap), justify=justify, style=style, no_wrap=True)
+            for row in rows:
+                made.add_row(*(row[i] for i in columns))
+            return made
+
+        whole = table(range(len(heading)))
+        if console.measure(whole, options=options.update(width=_ANY_WIDTH)).maximum <= options.max_width:
+            yield whole
+        else:
+            counts = len(heading) - len(_LENGTHS)
+            yield table(range(counts), "\n")
+            yield ""
+            yield table([0, *range(counts, len(heading))], "\n")
 
     def _cells(self) -> tuple[list[str], list[list[str]]]:
         told = list(self.events.values())

@@ -84,7 +84,7 @@ class Threads:
                 future.set_result(result)
             elif isinstance(error, Abandoned):
                 future.cancel()
-            elif isinstance(error, StopIteration):
+            elif isinstance(error, (StopIteration, GeneratorExit)):
                 future.set_exception(RuntimeError(f"a thread's function raised {error!r}"))
             else:
                 future.set_exception(error)

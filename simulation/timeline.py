@@ -142,7 +142,7 @@ class Timeline(Sequence[Step]):
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         from simulation.pages import pages  # here, so that a simulation that shows nothing does not pay for it
 
-        yield from pages(self)
+        yield from pages(self, width=options.max_width)
 
 
 def cells(facts: Sequence[Fact]) -> tuple[list[str], list[list[str]]]:

@@ -10,14 +10,16 @@ Cancelled timers stay in the heap until they surface or until they are more than
 key, and the key has a grid: the moment it was first set plus whole periods; setting it again waits for the next point
 of the grid. Pulses are *folded*:
 
-1. Whatever is not a pulse stirs the world: each ordinary timer that fires, each engine call that is not a beat, a jump.
+1. Whatever may matter to a pulse stirs the world: a foreground timer that fires, an engine call that changed something,
+   a jump. A background timer does not by itself: what comes of it is an engine call.
 2. A pulse that has fired since the world was last stirred is foldable. One that has not, is not: so the first point of
    its grid after anything happened always fires.
 3. When the clock is about to move, let the horizon be the next ordinary timer, or just past the limit of the drive
-   where that is sooner. A foldable pulse skips the points of its grid before the horizon, except the last one. So what
-   a beat keeps fresh is fresh when the next thing happens, and 47 idle hours cost one beat.
-4. If the world is stirred before that last point (by what another pulse found), folded pulses go back to the first
-   point of their grid after now.
+   where that is sooner. A foldable pulse skips the points of its grid before the horizon, except the last one if it
+   keeps something fresh. So a lease is fresh when the next thing happens, and 47 idle hours cost one beat.
+4. When the world is stirred (before that last point, by what another pulse found, or ever, for a pulse that keeps
+   nothing fresh), folded pulses go back to the first point of their grid after now. So they do, to be folded again,
+   when a nearer horizon was set meanwhile.
 5. Where there is no horizon at all, foldable pulses do not fire: nothing can come of it.
 
 Hence a rule for whoever uses a pulse: what comes due by the mere passing of time (a lease that runs out, a delay that
@@ -56,6 +58,7 @@ class Timers:
     offset_us: int
     heap: list[Entry] = field(default_factory=list)
     ahead: list[PulseEntry] = field(default_factory=list)
+    parked: list[PulseEntry] = field(default_factory=list)
     stirs: int = 0
     fold: bool = True
     number: Callable[[], int] = field(default_factory=lambda: count(1).__next__)
@@ -63,6 +66,8 @@ class Timers:
     _minor: int = 0
     _grids: dict[Hashable, Grid] = field(default_factory=dict)
     _ahead_stirs: int = 0
+    _ahead_horizon: int = 0
+    _parked_stirs: int = 0
 
     def set(
         self, us: int, timer: Timer, callback: Callable[..., object], args: tuple[Any, ...], context: Context | None
@@ -130,8 +135,6 @@ class Timers:
                 self._minor -= 1
                 if type(timer) is Pulse:
                     timer.grid.seen = self.stirs
-                else:
-                    stirred = True
             ready(timer)
         if stirred:
             self.stirs += 1
@@ -152,20 +155,28 @@ class Timers:
     def next_move(self, now_us: int, limit_us: int | None) -> int | None:
         """Where the clock goes next, pulses folded; None where nothing but foldable pulses is left and no limit."""
         heap = self.heap
+        if self.parked and self._parked_stirs != self.stirs:
+            self._unpark(now_us)
         if heap and not self.ahead:
             us, _, timer = heap[0]
             if timer._scheduled and type(timer) is not Pulse:
                 return us
-        elif self._ahead_stirs != self.stirs:
+        elif self._ahead_stirs != self.stirs or self._is_horizon_nearer():
             self.unfold(now_us)
         top_us = self.top_us()
         if top_us is None or type(heap[0][2]) is not Pulse:
             return top_us
         pulses = self._take_pulses()
         horizon = self._horizon(pulses, limit_us)
-        for us, number, pulse in pulses:
-            heappush(heap, self._folded(us, number, pulse, horizon))
-        return None if horizon is None else heap[0][0]
+        for entry in pulses:
+            if (folded := self._folded(entry, horizon)) is not None:
+                heappush(heap, folded)
+        return None if horizon is None or not heap else heap[0][0]
+
+    def _is_horizon_nearer(self) -> bool:
+        """Whether a pulse that changed nothing has set a timer before the one that others were folded for."""
+        top_us = self.top_us()
+        return top_us is not None and type(self.heap[0][2]) is not Pulse and top_us < self._ahead_horizon
 
     def unfold(self, now_us: int) -> None:
         """Brings folded pulses back to the first point of their grid after now."""
@@ -202,15 +213,33 @@ class Timers:
         fresh = [us for us, _, pulse in pulses if pulse.grid.seen != self.stirs]
         return max(fresh) + 1 if fresh else None
 
-    def _folded(self, us: int, number: int, pulse: Pulse, horizon: int | None) -> PulseEntry:
+    def _unpark(self, now_us: int) -> None:
+        for _, number, pulse in self.parked:
+            if not pulse._cancelled:
+                pulse.us = pulse.grid.after(now_us)
+                pulse._scheduled = True
+                self._minor += 1
+                heappush(self.heap, (pulse.us, number, pulse))
+        self.parked.clear()
+
+    def _folded(self, entry: PulseEntry, horizon: int | None) -> PulseEntry | None:
+        """Where a pulse goes before the horizon; None where it is parked until the world is stirred."""
+        us, number, pulse = entry
         grid = pulse.grid
         if horizon is None or not self.fold or grid.seen != self.stirs:
-            return us, number, pulse
+            return entry
+        if not pulse.keeps_fresh:
+            pulse._scheduled = False
+            self._minor -= 1
+            self.parked.append(entry)
+            self._parked_stirs = self.stirs
+            return None
         last = us + (horizon - 1 - us) // grid.period_us * grid.period_us
         if last <= us:
-            return us, number, pulse
+            return entry
         pulse.us = last
-        entry = last, number, pulse
-        self.ahead.append(entry)
+        folded = last, number, pulse
+        self.ahead.append(folded)
         self._ahead_stirs = self.stirs
-        return entry
+        self._ahead_horizon = horizon
+        return folded

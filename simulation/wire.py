@@ -1,11 +1,11 @@
 """The wire between a node and the store, and the one place through which every engine call of a world passes.
 
 A call takes effect at the same place in the order of things on every engine: calls are handed to the store one at a
-time, first come first served, and only when nothing is ready to run; the reply resumes its caller from there. So memory,
-which answers at once, cannot be told from a server, which answers after a round trip.
+time, first come first served, and only when nothing is ready to run; the reply resumes its caller from there. So
+memory, which answers at once, cannot be told from a server, which answers after a round trip.
 
-What each call caused is recorded here, at its effect and not at its reply; a replayed answer is old news. Waiting is not
-a call: who waits is kept on this side of the store, so that who is woken first is the same on every engine too.
+What each call caused is recorded here, at its effect and not at its reply; a replayed answer is old news. Waiting is
+not a call: who waits is kept on this side of the store, so that who is woken first is the same on every engine too.
 
 Two lanes: what the person at the controls asks (`sim.emit`, `sim.counts`) goes first, and while it is being asked the
 world's own calls stand still.
@@ -14,8 +14,9 @@ world's own calls stand still.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from typing import Any, NamedTuple, TypeVar
 
@@ -59,13 +60,13 @@ class _Call(NamedTuple):
     start: Callable[[], Coroutine[Any, Any, Any]]
     reply: asyncio.Future[Any]
     queue: str | None
-    is_beat: bool
 
 
 class Exchange:
     """The store's side: takes the calls of all wires one by one, and records what they cause in `facts`.
 
-    `is_asked` is True while the person at the controls asks something, `is_stepping` where each step halts the loop.
+    `dead_letters` counts what was appended, by event: no step tells of it. `is_asked` is True while the person at the
+    controls asks something, `is_stepping` where each step halts the loop.
     """
 
     def __init__(self, loop: VirtualLoop, store: Engine, facts: list[Fact]) -> None:
@@ -73,11 +74,15 @@ class Exchange:
         self.store = store
         self.facts = facts
         self.waiters = Waiters()
+        self.dead_letters: Counter[str] = Counter()
         self.is_asked = False
         self.is_stepping = False
         self._asked: deque[_Call] = deque()
         self._own: deque[_Call] = deque()
         self._flying: asyncio.Task[Any] | None = None
+        self._allowed: int | None = None
+        self._steps = 0
+        self._goal = ""
         self._instant_us = loop.clock.us
         self._instant_from = 0
 
@@ -115,7 +120,7 @@ class Exchange:
 
     def _answer(self, call: _Call, answer: Any) -> None:
         if isinstance(answer, Answer):
-            if not call.is_beat or answer.facts or _has_news(answer):
+            if answer.facts or _has_news(answer):
                 self.loop.stir()
             if call.queue is not None and not answer.replayed:
                 self.record(answer.facts)
@@ -123,16 +128,32 @@ class Exchange:
                 for fact in answer.facts:
                     if fact.kind in _ENDS and fact.job_id is not None:
                         self.waiters.ended(call.queue, fact.job_id)
+                if isinstance(answer, Controlled) and answer.job is not None:
+                    # A follow-up that a cancel drops ends without a step.
+                    self.waiters.ended(call.queue, answer.job.id)
         if not call.reply.done() and not call.wire.is_cut:
             call.reply.set_result(answer)
 
     # ---- what happened
+
+    @contextmanager
+    def allowing(self, steps: int, goal: str) -> Iterator[None]:
+        """Within, so many steps may happen before the world is stopped."""
+        before = self._allowed, self._steps, self._goal
+        self._allowed, self._steps, self._goal = len(self.facts) + steps, steps, goal
+        try:
+            yield
+        finally:
+            self._allowed, self._steps, self._goal = before
 
     def record(self, facts: Sequence[Fact]) -> None:
         """Writes steps into the timeline; a world that spins on the spot is stopped."""
         if not facts:
             return
         self.facts.extend(facts)
+        if self._allowed is not None and len(self.facts) > self._allowed:
+            self._allowed = None
+            self.loop.fail(SimulationStuck(f"{self._goal} was not reached within {self._steps:,} steps; see max_steps"))
         us = self.loop.clock.us
         if us != self._instant_us:
             self._instant_us, self._instant_from = us, len(self.facts) - len(facts)
@@ -148,6 +169,13 @@ class Exchange:
         if self.is_stepping:
             self.loop.halt()
 
+    def count_dead_letters(self, settlements: Sequence[Settlement], answer: Settled) -> None:
+        """Each settlement that was written made one step, in order; a dead letter is part of its transition."""
+        written = (s for s, verdict in zip(settlements, answer.verdicts, strict=True) if verdict is not None)
+        for settlement, fact in zip(written, answer.facts, strict=True):
+            if settlement.transition.dead_letter is not None and fact.event is not None:
+                self.dead_letters[fact.event] += 1
+
     def close(self) -> None:
         """The world ends: what was asked is not answered any more."""
         self._asked.clear()
@@ -161,18 +189,20 @@ class Exchange:
 
 
 def _has_news(answer: Answer) -> bool:
-    """Whether a beat found something: then it was more than a beat."""
+    """Whether a call without facts may matter to somebody's next beat: pulses fold while nothing does."""
     match answer:
         case Extended(lost=lost, cancelled=cancelled, beyond=beyond):
             return bool(lost or cancelled or beyond)
         case Claimed(jobs=jobs):
             return bool(jobs)
+        case Pruned():
+            return False
         case _:
             return True
 
 
 class Wire:
-    """A node's end: an `Engine` whose calls travel through the exchange. Once cut, nothing leaves and nothing returns."""
+    """A node's end: an `Engine` whose calls travel through the exchange. Once cut, nothing leaves or returns."""
 
     trace = True
     suspends = True
@@ -186,12 +216,10 @@ class Wire:
         """The node is dead: calls that have not been handed over are lost, and so is every later one."""
         self.is_cut = True
 
-    async def _call(
-        self, start: Callable[[], Coroutine[Any, Any, T]], queue: str | None = None, *, is_beat: bool = False
-    ) -> T:
+    async def _call(self, start: Callable[[], Coroutine[Any, Any, T]], queue: str | None = None) -> T:
         reply: asyncio.Future[T] = self._exchange.loop.create_future()
         if not self.is_cut:
-            self._exchange.submit(_Call(self, start, reply, queue, is_beat))
+            self._exchange.submit(_Call(self, start, reply, queue))
         return await reply
 
     async def open(self, *, simulated: bool = False) -> None:
@@ -219,7 +247,7 @@ class Wire:
         self, queue: str, worker: str, holds: Collection[int], lease_ms: int, journal: Sequence[Journal] = ()
     ) -> Extended:
         return await self._call(
-            lambda: self._store.extend(queue, worker, holds, lease_ms, journal), queue, is_beat=not journal
+            lambda: self._store.extend(queue, worker, holds, lease_ms, journal), queue
         )
 
     async def settle(
@@ -230,7 +258,13 @@ class Wire:
         batch: Batch,
         transient: Collection[State] = NOTHING,
     ) -> Settled:
-        return await self._call(lambda: self._store.settle(queue, worker, settlements, batch, transient), queue)
+        async def effect() -> Settled:
+            answer = await self._store.settle(queue, worker, settlements, batch, transient)
+            if not answer.replayed:
+                self._exchange.count_dead_letters(settlements, answer)
+            return answer
+
+        return await self._call(effect, queue)
 
     async def cancel(
         self, queue: str, ref: JobRef, batch: Batch, transient: Collection[State] = NOTHING
@@ -239,7 +273,7 @@ class Wire:
 
     async def reap(self, queue: str, worker: str, holds: Collection[int], limit: int, lease_ms: int) -> Claimed:
         return await self._call(
-            lambda: self._store.reap(queue, worker, holds, limit, lease_ms), queue, is_beat=True
+            lambda: self._store.reap(queue, worker, holds, limit, lease_ms), queue
         )
 
     async def advance(

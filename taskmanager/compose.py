@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from taskmanager.app import App
-from taskmanager.clock import duration_ms, moment_ms
+from taskmanager.clock import LATEST_MS, SystemClock, duration_ms, moment_ms
 from taskmanager.codec import encode, encode_canonical
 from taskmanager.errors import UsageError
 from taskmanager.job import DEFAULT_OPTIONS, Emission, Plan, RunOptions
@@ -20,8 +20,12 @@ from taskmanager.policy.cron import Repeat
 from taskmanager.registry import Registration, debounce_of, either_ms, retries, timeout_ms
 
 EMIT_OPTIONS = frozenset(
-    ["queue", "id", "priority", "delay", "delay_until", "retry_count", "attempts", "retry_delay", "retry_delay_ms", "repeat", "debounce", "debounce_ms", "timeout", "expires", "replace"]
+    [
+        *("queue", "id", "priority", "replace", "delay", "delay_until", "expires", "timeout", "repeat"),
+        *("retry_count", "attempts", "retry_delay", "retry_delay_ms", "debounce", "debounce_ms"),
+    ]
 )
+_CENTURIES_MS = 10**13  # shorter ones need no look at the clock
 _EVERY_MESSAGE = "an entry of emit_many must be a mapping with 'event' and, if wanted, 'data' and the options of emit"
 
 
@@ -74,16 +78,7 @@ def compose(
             timeout_ms(timeout),
         )
     if repeat is not None:
-        if debounce is not None or debounce_ms is not None:
-            raise UsageError(
-                "debounce cannot be given together with repeat: occurrences of a schedule are not debounced"
-            )
-        if expires_at is not None:
-            raise UsageError(
-                f"expires must be a duration where repeat is given, got {expires!r}: it counts from each run"
-            )
-        if awaited:
-            raise UsageError("repeat cannot be awaited: it registers a schedule and has no result")
+        _check_repeat(debounce is not None or debounce_ms is not None, expires_at, expires, awaited)
         return queue, plan(Repeat.of(repeat), job_id, event, encoded, priority, options, expires_ms, delay_ms, run_at)
     window = None
     if (bounce := _debounce(app, registration, debounce, debounce_ms)) is not None:
@@ -92,6 +87,13 @@ def compose(
     return queue, Emission(
         event, job_id, encoded, priority, delay_ms, run_at, expires_ms, expires_at, options, window, replace, awaited
     )
+
+
+def check_options(options: Mapping[str, object]) -> None:
+    """A `UsageError` for a word that `emit` does not know: a misspelt `delay` must not run the job at once."""
+    if not EMIT_OPTIONS.issuperset(options):
+        unknown = next(name for name in options if name not in EMIT_OPTIONS)
+        raise UsageError(f"emit has no option {unknown!r}; it takes {', '.join(sorted(EMIT_OPTIONS))}")
 
 
 def compose_entry(app: App, entry: object) -> tuple[str, Emission | Plan]:
@@ -150,12 +152,22 @@ def plan(
     )
 
 
+def _check_repeat(is_debounced: bool, expires_at: int | None, expires: object, is_awaited: bool) -> None:
+    """What an emission that registers a schedule cannot ask for."""
+    if is_debounced:
+        raise UsageError("debounce cannot be given together with repeat: occurrences of a schedule are not debounced")
+    if expires_at is not None:
+        raise UsageError(f"expires must be a duration where repeat is given, got {expires!r}: it counts from each run")
+    if is_awaited:
+        raise UsageError("repeat cannot be awaited: it registers a schedule and has no result")
+
+
 def _when(delay: object, delay_until: object) -> tuple[int, int | None]:
     if delay is not None and delay_until is not None:
         raise UsageError(f"give delay or delay_until, not both; got {delay!r} and {delay_until!r}")
     if delay_until is not None:
         return 0, moment_ms(delay_until, "delay_until")
-    return (0 if delay is None else duration_ms(delay, "delay")), None
+    return (0 if delay is None else _coming(delay, "delay")), None
 
 
 def _expiry(expires: object) -> tuple[int | None, int | None]:
@@ -163,7 +175,15 @@ def _expiry(expires: object) -> tuple[int | None, int | None]:
         return None, None
     if isinstance(expires, datetime):
         return None, moment_ms(expires, "expires")
-    return duration_ms(expires, "expires"), None
+    return _coming(expires, "expires"), None
+
+
+def _coming(value: object, field: str) -> int:
+    """A duration that ends, counted from now, before the year 10000."""
+    ms = duration_ms(value, field)
+    if ms > _CENTURIES_MS and SystemClock().now_us() // 1000 + ms > LATEST_MS:
+        raise UsageError(f"{field} must end before the year 10000, got {value!r}")
+    return ms
 
 
 def _debounce(app: App, registration: Registration | None, debounce: Any, debounce_ms: object) -> Debounce | None:

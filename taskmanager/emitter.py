@@ -1,8 +1,8 @@
 """The words `emit` and `emit_many`, in all the places where they can be said.
 
-With a running event loop the emission is sent in the background and can be awaited. In a plain handler's thread the call
-returns when it is stored. Anywhere else there is nothing to send it with, and the error says so. Inside a handler the
-emission goes through the worker that runs it and is flushed before that job is settled.
+With a running event loop the emission is sent in the background and can be awaited. In a plain handler's thread the
+call returns when it is stored. Anywhere else there is nothing to send it with, and the error says so. Inside a handler
+the emission goes through the worker that runs it and is flushed before that job is settled.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast
 
 from taskmanager.app import App
 from taskmanager.client import Client
-from taskmanager.compose import compose, compose_entry
+from taskmanager.compose import check_options, compose, compose_entry
 from taskmanager.errors import UsageError
 from taskmanager.handles import Emitting, JobHandle
 from taskmanager.worker.attempt import Attempt, current_attempt
@@ -30,11 +30,20 @@ class Emitter:
 
     def emit(self, event: str, data: Any = None, **options: Any) -> Emitting[JobHandle]:
         """See `TaskManager.emit`."""
+        check_options(options)
         queue, entry = compose(self._app, event, data, **options)
+        return self._sent(lambda client: client.emit(queue, entry))
+
+    def emit_awaited(self, event: str, data: Any = None, **options: Any) -> Emitting[JobHandle]:
+        """The same, marked in the same write as a job whose outcome somebody waits for."""
+        check_options(options)
+        queue, entry = compose(self._app, event, data, **options, awaited=True)
         return self._sent(lambda client: client.emit(queue, entry))
 
     def emit_many(self, entries: Iterable[Any]) -> Emitting[list[JobHandle]]:
         """See `TaskManager.emit_many`."""
+        if not isinstance(entries, Iterable):
+            raise UsageError(f"emit_many takes a list of mappings, got {entries!r}")
         composed = [compose_entry(self._app, entry) for entry in entries]
         return self._sent(lambda client: client.emit_many(composed))
 

@@ -89,7 +89,9 @@ class Settlement(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What became of one emission. `serial` is None where no job belongs to it (`debounced` at the leading edge, `scheduled`)."""
+    """What became of one emission. `serial` is None where no job belongs to it (`debounced` at the leading edge,
+    `scheduled`).
+    """
 
     status: Kind
     id: str
@@ -313,7 +315,9 @@ class Engine(Protocol):
     # ---- wait: may return early for no reason, correctness never depends on it
 
     async def wait(self, seen: Mapping[str, int], until: int | None) -> Collection[str]:
-        """Returns when a queue's tide is no longer the one seen, when one has something due earlier than `until`, or at `until`."""
+        """Returns when a queue's tide is no longer the one seen, when one has something due earlier than `until`, or at
+        `until`.
+        """
 
     async def wait_ended(self, queue: str, ref: JobRef, until: int) -> None:
         """Returns when the job of that id and serial has ended, or at `until`."""

@@ -28,15 +28,15 @@ class EngineUnavailable(TaskManagerError):
 
 
 class LeaseLost(TaskManagerError):
-    """This worker no longer holds the job: its lease was reaped, and whatever the handler still does changes nothing."""
+    """This worker no longer holds the job: its lease was reaped. What the handler still does changes nothing."""
 
 
 class JobFailed(TaskManagerError):
     """Raised to whoever awaits a result that will never come.
 
-    `reason` is the job's recorded reason (`failed`, `cancelled`, `expired`, `stalled`, ...), `gone` for a job that is no
-    longer kept, or `debounced` for an emission that was dropped. `error_type`, `error_message` and `traceback` repeat
-    what the handler raised, where it raised.
+    `reason` is the job's recorded reason (`failed`, `cancelled`, `expired`, `stalled`, ...), `gone` for a job that is
+    no longer kept, or `debounced` for an emission that was dropped. `error_type`, `error_message` and `traceback`
+    repeat what the handler raised, where it raised.
     """
 
     def __init__(
@@ -49,6 +49,7 @@ class JobFailed(TaskManagerError):
         error_message: str | None = None,
         traceback: str | None = None,
     ) -> None:
+        reason = str(reason)  # plain text, whatever kind of text it was given as
         detail = f": {error_type}: {error_message}" if error_type else ""
         super().__init__(f"job {job_id!r} in queue {queue!r} has no result, reason {reason!r}{detail}")
         self.reason = reason

@@ -1,7 +1,8 @@
 """One call in flight; what arrives meanwhile goes with the next.
 
-That is the whole of our batching: no timer, no size to tune. Under light load each item travels alone and at once; under
-heavy load the batches grow to what one round trip lets gather. Items are sent in the order in which they were put.
+That is the whole of our batching: no timer, no size to tune. Under light load each item travels alone and at once;
+under heavy load the batches grow to what one round trip lets gather. Items are sent in the order in which they were
+put.
 """
 
 from __future__ import annotations
@@ -32,6 +33,12 @@ class Gatherer(Generic[T]):
         """Returns when everything put so far has been sent."""
         while (task := self._task) is not None:
             await asyncio.wait((task,))
+
+    def drop(self) -> None:
+        """Gives up what has not been sent."""
+        self._pending.clear()
+        if self._task is not None:
+            self._task.cancel()
 
     async def _run(self) -> None:
         try:

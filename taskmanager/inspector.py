@@ -123,14 +123,18 @@ class Inspector:
         """See `JobHandle.result`; `ref` carries a serial."""
         seconds = None if timeout is None else duration_ms(timeout, "timeout") / 1000
         deadline = None if seconds is None else monotonic() + seconds
-        job = (await self._control(queue, Await(ref))).job
-        while job is not None and job.state not in FINISHED:
+        await self._control(queue, Await(ref))
+        while True:
+            # The moment is read first: an end between the look at the job and the wait would otherwise be missed.
+            now = await self._ask(lambda engine: engine.now())
+            job = await self._ask(lambda engine: engine.get(queue, ref))
+            if job is None or job.state in FINISHED:
+                break
             left = _WAIT_S if deadline is None else deadline - monotonic()
             if left <= 0:
                 raise TimeoutError(f"job {ref.id!r} in queue {queue!r} is still {job.state} after {seconds} s")
-            until = await self._ask(lambda engine: engine.now()) + int(min(left, _WAIT_S) * 1000) + 1
+            until = now + int(min(left, _WAIT_S) * 1000) + 1
             await (await self._connection.engine()).wait_ended(queue, ref, until)
-            job = await self._ask(lambda engine: engine.get(queue, ref))
         return _outcome(queue, ref, job)
 
     # ---- a queue
@@ -149,7 +153,7 @@ class Inspector:
         found = await self._ask(lambda engine: engine.list(queue, wanted, limit, below))
         return [record for job in found if (record := self._record(job)) is not None]
 
-    async def counts(self, queue: str = "default") -> dict[State, int]:
+    async def counts(self, queue: str = "default") -> dict[str, int]:
         queue = check_queue(queue)
         return counts_record((await self._ask(lambda engine: engine.count(queue))).states)
 
@@ -274,8 +278,10 @@ def _outcome(queue: str, ref: JobRef, job: StoredJob | None) -> Any:
     if job.state is State.COMPLETED:
         return None if job.result is None else decode(job.result)
     error = job.error
+    # `requested` says how it was cancelled; to who waits for the result, the plain word says it.
+    reason = job.state if job.reason in (None, Reason.REQUESTED) else job.reason
     raise JobFailed(
-        job.reason or job.state,
+        reason,
         job_id=ref.id,
         queue=queue,
         error_type=error.type if error else None,

@@ -1,7 +1,8 @@
 """The words of the domain: states, steps, and the records that engines keep.
 
 Everything here is plain data and knows nothing of engines, clocks or handlers. Moments are integers, milliseconds since
-the epoch (`_at`); durations end in their unit (`_ms`). Payloads are encoded JSON (`bytes`): an engine never looks inside.
+the epoch (`_at`); durations end in their unit (`_ms`). Payloads are encoded JSON (`bytes`): an engine never looks
+inside.
 
 Four numbers identify things, and none of them is a timestamp:
 

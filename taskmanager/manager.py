@@ -20,7 +20,6 @@ from taskmanager.emitter import Emitter
 from taskmanager.errors import UsageError
 from taskmanager.handles import Emitting, JobHandle
 from taskmanager.inspector import Inspector
-from taskmanager.job import State
 from taskmanager.policy.admission import Debounce
 from taskmanager.policy.retry import Retry
 from taskmanager.records import JobRecord, LogRecord, ScheduleRecord
@@ -28,6 +27,7 @@ from taskmanager.registry import Handler, Registration
 from taskmanager.seat import RealSeat, Seat
 from taskmanager.settings import Settings
 from taskmanager.telemetry import Callback
+from taskmanager.worker.attempt import current_attempt
 from taskmanager.worker.context import Context, check_context
 
 Duration = timedelta | float
@@ -41,8 +41,8 @@ class TaskManager:
     `concurrency` is how many attempts run at the same time. `ctx` is handed to every handler; `lifespan`, an async
     context manager entered by each started worker, may make it instead. `processor` has `retry`, `debounce`, `dlq` and
     `ignore_config_errors`. `lease` is how long a worker's silence is taken for life, `grace` how long a stop waits for
-    running handlers (both in seconds), `max_stalled` how many lost leases fail a job, `max_block` how long an event loop
-    may stand still, `retention` how long and how many finished jobs are kept: {"completed": (seconds, jobs), ...}.
+    running handlers (both in seconds), `max_stalled` how many lost leases fail a job, `max_block` how long an event
+    loop may stand still, `retention` how long and how many finished jobs are kept: {"completed": (seconds, jobs), ...}.
     """
 
     _singleton: ClassVar[TaskManager | None] = None
@@ -102,7 +102,7 @@ class TaskManager:
         if found is None:
             found = TaskManager._singleton = cls(db, ctx, **options)
             TaskManager._singleton_options = wanted
-        elif TaskManager._singleton_options != wanted:
+        elif TaskManager._singleton_options != wanted and cls(db, ctx, **options)._app.settings != found._app.settings:
             before = TaskManager._singleton_options
             changed = sorted(key for key in {*before, *wanted} if before.get(key) != wanted.get(key))
             raise UsageError(
@@ -146,9 +146,10 @@ class TaskManager:
     ) -> Callable[[H], H]:
         """Decorates the function that runs `event` on `queue`: `async def` or plain `def`, `(job, ctx)` or `(job)`.
 
-        `retry_count` (or `attempts`) is the number of retries; `retry` a whole policy; `timeout` the seconds one run may
-        take; `repeat` a schedule such as {"pattern": "0 9 * * 1-5", "timezone": "Europe/Paris"}; `concurrency` a cap for
-        this handler on one worker. The last registration of (queue, event) wins. Raises `UsageError` for what cannot be.
+        `retry_count` (or `attempts`) is the number of retries; `retry` a whole policy; `timeout` the seconds one run
+        may take; `repeat` a schedule such as {"pattern": "0 9 * * 1-5", "timezone": "Europe/Paris"}; `concurrency` a
+        cap for this handler on one worker. The last registration of (queue, event) wins. Raises `UsageError` for what
+        cannot be.
         """
 
         def register(function: H) -> H:
@@ -189,7 +190,9 @@ class TaskManager:
         return middleware
 
     def on(self, kind: str, callback: Callback) -> Callable[[], None]:
-        """Calls `callback(step)` for each step of that kind that this TaskManager itself causes; returns an unsubscribe."""
+        """Calls `callback(step)` for each step of that kind that this TaskManager itself causes; returns an
+        unsubscribe.
+        """
         return self._app.observers.add(kind, callback)
 
     def get_context(self) -> Context:
@@ -204,9 +207,9 @@ class TaskManager:
         Options: `queue` ("default", or the one queue that has a handler for the event), `id`, `priority` (-100 to 100,
         higher first), `delay` (seconds or timedelta) or `delay_until` (aware datetime), `retry_count`/`attempts`,
         `retry_delay`/`retry_delay_ms`, `repeat`, `debounce`/`debounce_ms`, `timeout`, `expires` (not started after that
-        duration or moment), `replace`. Without `id` it is a hash of event and data, so equal emissions are one job while
-        it waits. A refusal is a `UsageError` at the call itself; awaiting may raise `EngineUnavailable`: perhaps stored.
-        In a plain `def` handler the call returns the handle when the job is stored.
+        duration or moment), `replace`. Without `id` it is a hash of event and data, so equal emissions are one job
+        while it waits. A refusal is a `UsageError` at the call itself; awaiting may raise `EngineUnavailable`: perhaps
+        stored. In a plain `def` handler the call returns the handle when the job is stored.
         """
         return self._emitter.emit(event, data, queue=queue, **options)
 
@@ -223,7 +226,7 @@ class TaskManager:
         `timeout` bounds the wait, not the run; the job goes on.
         """
         duration_ms(timeout, "timeout")
-        handle = await self._emitter.emit(event, data, awaited=True, **options)
+        handle = await self._emitter.emit_awaited(event, data, **options)
         return await handle.result(timeout)
 
     # ---- operations on a job: by id and queue, or by handle
@@ -262,7 +265,7 @@ class TaskManager:
         """The queue's jobs, newest emission first; `after` continues below the last one of a page."""
         return await self._inspector.jobs(queue, state, limit, after)
 
-    async def counts(self, queue: str = "default") -> dict[State, int]:
+    async def counts(self, queue: str = "default") -> dict[str, int]:
         """How many jobs are in each of the six states."""
         return await self._inspector.counts(queue)
 
@@ -309,7 +312,17 @@ class TaskManager:
         await self._seat.start()
 
     async def stop(self) -> None:
-        """Stops the worker gracefully (see `grace`), sends what was emitted, and closes the engine; may be repeated."""
+        """Stops the worker gracefully (see `grace`), sends what was emitted, and closes the engine; may be repeated.
+
+        Cancelled while it waits (`asyncio.wait_for`), it releases what still runs at once. A `UsageError` where one of
+        its own handlers awaits it, for then each would wait for the other.
+        """
+        attempt = current_attempt.get()
+        if attempt is not None and attempt.is_current and attempt.worker.app is self._app:
+            raise UsageError(
+                f"stop() waits for running handlers, and that of {attempt.claim.event!r} is one; "
+                "do not await it there: asyncio.create_task(tm.stop())"
+            )
         await self._seat.stop()
 
     async def __aenter__(self) -> Self:

@@ -101,8 +101,9 @@ class LogRecord:
 class ScheduleRecord:
     """A registered schedule. `next_run` is None where it will never run again.
 
-    `place` is the newest occurrence that has been decided, at first the registration. `has_handler` is False where the TaskManager that was asked has no handler for its event; `dropped` counts missed
-    occurrences that catch-up left out and no later one has told of yet.
+    `place` is the newest occurrence that has been decided, at first the registration. `has_handler` is False where the
+    TaskManager that was asked has no handler for its event; `dropped` counts missed occurrences that catch-up left out
+    and no later one has told of yet.
     """
 
     name: str
@@ -177,7 +178,7 @@ def schedule_record(queue: str, schedule: StoredSchedule, has_handler: bool) -> 
     )
 
 
-def counts_record(states: Mapping[State, int]) -> dict[State, int]:
+def counts_record(states: Mapping[State, int]) -> dict[str, int]:
     """All six states, also those without jobs, in the order of a life."""
     return {state: states.get(state, 0) for state in State}
 

@@ -1,7 +1,7 @@
 """Which function runs which event, and under which terms.
 
-A registration is checked when it is made. The last one for (queue, event) wins, and whoever serves the registry hears of
-each, so a handler registered after the start is served as well.
+A registration is checked when it is made. The last one for (queue, event) wins, and whoever serves the registry hears
+of each, so a handler registered after the start is served as well.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from taskmanager.clock import duration_ms
+from taskmanager.clock import LATEST_MS, duration_ms
 from taskmanager.codec import TypedDecoder
 from taskmanager.errors import UsageError
 from taskmanager.policy.admission import Debounce, check_event, check_priority, check_queue
@@ -139,7 +139,11 @@ def either_ms(name: str, value: object, value_ms: object) -> int | None:
     if value_ms is not None:
         if not isinstance(value_ms, int) or isinstance(value_ms, bool):
             raise UsageError(f"{name}_ms must be an integer number of milliseconds, got {value_ms!r}")
-        return duration_ms(timedelta(milliseconds=value_ms) if abs(value_ms) < 10**15 else value_ms, f"{name}_ms")
+        if value_ms < 0:
+            raise UsageError(f"{name}_ms must not be negative, got {value_ms!r}")
+        if value_ms > LATEST_MS:
+            raise UsageError(f"{name}_ms must end before the year 10000, got {value_ms!r}")
+        return value_ms
     return None if value is None else duration_ms(value, name)
 
 
@@ -171,7 +175,12 @@ def _is_async(function: Handler) -> bool:
 
 
 def _takes_ctx(function: Handler) -> bool:
-    signature = inspect.signature(function)
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        raise UsageError(f"handler must take (job, ctx) or (job), got {function!r}, which has no signature") from None
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise UsageError(f"handler must return its result, got the generator function {function!r}, which yields")
     for arguments in ((None, None), (None,)):
         try:
             signature.bind(*arguments)

@@ -26,7 +26,9 @@ _LONGEST_WAIT_S = 2.0
 
 
 async def resend(call: Callable[[], Awaitable[T]], rng: random.Random, *, for_s: float | None = RESEND_S) -> T:
-    """The answer of `call()`, repeated while it raises `EngineUnavailable`; that error is raised after `for_s` seconds."""
+    """The answer of `call()`, repeated while it raises `EngineUnavailable`; that is what it raises after `for_s`
+    seconds.
+    """
     started = monotonic()
     wait_s = _FIRST_WAIT_S
     while True:
@@ -35,7 +37,9 @@ async def resend(call: Callable[[], Awaitable[T]], rng: random.Random, *, for_s:
         except EngineUnavailable as error:
             pause_s = wait_s * rng.uniform(0.5, 1.0)
             if for_s is not None and monotonic() - started + pause_s > for_s:
-                raise
+                raise EngineUnavailable(
+                    f"no answer within {for_s:g} s ({error}); what was sent is perhaps stored, and may be sent again"
+                ) from error
             log.warning("the engine does not answer (%s); asking again in %.2f s", error, pause_s)
             await asyncio.sleep(pause_s)
             wait_s = min(2 * wait_s, _LONGEST_WAIT_S)

@@ -22,7 +22,11 @@ from taskmanager.engine import Engine
 from taskmanager.job import Fact
 
 T = TypeVar("T")
-Pulse = Callable[[object, float], Awaitable[None]]
+
+class Pulse(Protocol):
+    """See `Runtime.pulse`."""
+
+    async def __call__(self, key: object, seconds: float, *, keeps_fresh: bool = True) -> None: ...
 
 
 class Keep(Protocol):
@@ -46,14 +50,23 @@ class Runtime(Protocol):
     def engine_now(self, received_at: int, received_s: float) -> int:
         """The engine's time now (ms), from what it was when the monotonic clock read `received_s`."""
 
-    async def pulse(self, key: object, seconds: float) -> None:
-        """Sleeps before a duty whose repetition changes nothing while nothing else happens."""
+    async def pulse(self, key: object, seconds: float, *, keeps_fresh: bool = True) -> None:
+        """Sleeps before a duty whose repetition changes nothing while nothing else happens.
+
+        `keeps_fresh`: the duty keeps something from running out, so it may be repeated less often, but not left out.
+        """
+
+    def was_frozen(self, since_s: float, longest_s: float) -> bool:
+        """Whether this process stood still for longer than `longest_s` since the monotonic clock read `since_s`.
+
+        Asked by somebody who reads the clock at least that often.
+        """
 
     def spawn_duty(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Starts one of a worker's own tasks, whose waiting is not work that somebody waits for."""
 
     def keep(self, engine: Engine, beating: Callable[[Engine, Pulse], Coroutine[Any, Any, None]]) -> Keep:
-        """Runs `beating` so that a handler that blocks the event loop does not stop it, over a connection of its own."""
+        """Runs `beating`, over a connection of its own, so that a handler that blocks the loop does not stop it."""
 
     async def in_thread(self, function: Callable[..., T], *args: object) -> T:
         """Runs a plain function beside the event loop, with the caller's context variables."""
@@ -79,8 +92,11 @@ class RealRuntime:
     def engine_now(self, received_at: int, received_s: float) -> int:
         return received_at + int((monotonic() - received_s) * 1000)
 
-    async def pulse(self, key: object, seconds: float) -> None:
+    async def pulse(self, key: object, seconds: float, *, keeps_fresh: bool = True) -> None:
         await asyncio.sleep(seconds)
+
+    def was_frozen(self, since_s: float, longest_s: float) -> bool:
+        return monotonic() - since_s > longest_s
 
     def spawn_duty(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         return asyncio.get_running_loop().create_task(coroutine, name=name)
@@ -98,6 +114,8 @@ class RealRuntime:
         def run() -> None:
             try:
                 result = context.run(function, *args)
+            except (StopIteration, GeneratorExit) as error:  # which no future can carry
+                _resolve(loop, ended, ended.set_exception, RuntimeError(f"the handler raised {error!r}"))
             except BaseException as error:
                 _resolve(loop, ended, ended.set_exception, error)
             else:

@@ -52,7 +52,7 @@ class Settings:
         return min(self.lease_ms / 5, 2000) / 1000
 
     def dead_letter_stream(self, queue: str) -> str:
-        """The stream that gets the queue's dead letters: the one that was named, verbatim, else one of the queue's own."""
+        """The stream that gets the queue's dead letters: the one named, verbatim, else one of the queue's own."""
         return self.dead_letters.stream_key or f"{self.prefix}:{{{queue}}}:dead"
 
     @staticmethod

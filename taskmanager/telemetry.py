@@ -1,7 +1,7 @@
 """What happened, told to those who asked: the callbacks of `TaskManager.on`.
 
-A callback belongs to its subscriber, not to us: one that raises is logged and harms nothing, and one that is a coroutine
-function runs beside the work, never before it.
+A callback belongs to its subscriber, not to us: one that raises is logged and harms nothing, and one that is a
+coroutine function runs beside the work, never before it.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ class Observers:
                 task = asyncio.ensure_future(returned)
                 self._running.add(task)
                 task.add_done_callback(self._finished)
-        except Exception:
-            log.exception("a callback for %r raised; the job is not affected", step.kind)
+        except BaseException:  # also a SystemExit: it would end the duty that tells of the step
+            log.exception("a callback for %r raised; the job is not affected", str(step.kind))
 
     def _finished(self, task: asyncio.Future[Any]) -> None:
         self._running.discard(task)

@@ -12,18 +12,20 @@ from taskmanager.errors import UsageError
 __all__ = ["open_engine"]
 
 
-def open_engine(url: str, clock: Clock | None = None) -> Engine:
+def open_engine(url: str, clock: Clock | None = None, field: str = "db") -> Engine:
     """The engine of a URL, not yet connected; `clock` is for engines whose time is not a server's.
 
     `memory://` is a store of its own each time, `memory://name` is shared in the process. Raises `UsageError` for a URL
-    of another form.
+    of another form, under the name of the `field` that gave it.
     """
+    if not isinstance(url, str):
+        raise UsageError(f"{field} must be a URL, one of {ACCEPTED}; got {url!r}")
     scheme, separator, rest = url.partition("://")
     scheme = scheme.lower()
     if not separator:
-        raise UsageError(f"db must be a URL, one of {ACCEPTED}; got {url!r}")
+        raise UsageError(f"{field} must be a URL, one of {ACCEPTED}; got {url!r}")
     if scheme not in SCHEMES:
-        raise UsageError(f"db must be one of {ACCEPTED}; got the scheme {scheme!r}")
+        raise UsageError(f"{field} must be one of {ACCEPTED}; got the scheme {scheme!r}")
     return SCHEMES[scheme][1](rest, clock)
 
 

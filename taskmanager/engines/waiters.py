@@ -33,7 +33,7 @@ K = TypeVar("K")
 
 
 class _News(NamedTuple):
-    """What was last told of a queue: its tide, and the earlier of its next due moment and its next occurrence."""
+    """What was last told of a queue: its tide, and when its next delayed job is due."""
 
     tide: int
     due_at: int | None
@@ -105,11 +105,8 @@ class Waiters:
         """Takes what one write told of `queue`, in the order of the writes' effects. Replays are old news."""
         if answer.replayed:
             return
-        due_at, schedule_at = answer.due_at, answer.schedule_at
-        if schedule_at and (due_at is None or schedule_at < due_at):
-            due_at = schedule_at
         with self._lock:
-            news = self._told[queue] = _News(answer.tide, due_at)
+            news = self._told[queue] = _News(answer.tide, answer.due_at)
             if queue not in self._watching:
                 return
             woken = [one for one in list(self._watching[queue]) if news.concerns(one.seen[queue], one.until)]

@@ -4,10 +4,10 @@
 look their moves up in it, the README's diagram is drawn from it, and the tests check that nothing else happens.
 
 `decide` looks at how a run went and says what becomes of the job. It reads no clock and no store: a claim, an outcome,
-the terms that are in force and a source of randomness go in, a `Transition` comes out. Two facts it cannot know, because
-they may change until the very write: whether the job was cancelled meanwhile, and whether a follow-up was recorded. For
-those the transition carries what the engine is to compare: only a move that does not finish the job yields to them, and
-`superseded` says to what.
+the terms that are in force and a source of randomness go in, a `Transition` comes out. Two facts it cannot know,
+because they may change until the very write: whether the job was cancelled meanwhile, and whether a follow-up was
+recorded. For those the transition carries what the engine is to compare: only a move that does not finish the job
+yields to them, and `superseded` says to what.
 """
 
 from __future__ import annotations

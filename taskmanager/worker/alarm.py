@@ -15,41 +15,35 @@ _UNAVAILABLE_PAUSE_S = 0.5
 
 
 class Alarm:
-    """One sleeper. A ring while it is awake ends its next sleep at once, so no ring is lost."""
+    """One sleeper. A ring while it is awake does nothing: who is awake looks for itself before it sleeps again."""
 
-    __slots__ = ("_connection", "_rung", "_waiting")
+    __slots__ = ("_connection", "_rung", "_sleeper")
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._rung = False
-        self._waiting: asyncio.Task[Collection[str]] | None = None
+        self._sleeper: asyncio.Task[object] | None = None
 
     def ring(self) -> None:
-        self._rung = True
-        if self._waiting is not None:
-            self._waiting.cancel()
+        if self._sleeper is not None and not self._rung:
+            self._rung = True
+            self._sleeper.cancel()
 
     async def sleep(self, seen: Mapping[str, int], until: int | None) -> Collection[str] | None:
         """The queues whose tide or next due moment changed, none where `until` (engine ms) has come; None if rung."""
-        if not self._rung:
-            engine = await self._connection.engine()
-            waiting = self._waiting = asyncio.ensure_future(engine.wait(seen, until))
-            try:
-                await asyncio.wait((waiting,))
-            finally:
-                self._waiting = None
-                waiting.cancel()
-            if not waiting.cancelled():
-                self._rung = False
-                return await _answer(waiting)
         self._rung = False
-        return None
-
-
-async def _answer(waiting: asyncio.Task[Collection[str]]) -> Collection[str]:
-    try:
-        return waiting.result()
-    except EngineUnavailable:
-        # Correctness never depends on waiting: look again, but do not spin.
-        await asyncio.sleep(_UNAVAILABLE_PAUSE_S)
-        return ()
+        sleeper = self._sleeper = asyncio.current_task()
+        assert sleeper is not None
+        try:
+            return await (await self._connection.engine()).wait(seen, until)
+        except asyncio.CancelledError:
+            # A ring cancels the sleep, as asyncio.timeout does; any other cancellation is meant for the duty itself.
+            if self._rung and sleeper.uncancel() == 0:
+                return None
+            raise
+        except EngineUnavailable:
+            # Correctness never depends on waiting: look again, but do not spin.
+            await asyncio.sleep(_UNAVAILABLE_PAUSE_S)
+            return ()
+        finally:
+            self._sleeper = None

@@ -35,7 +35,8 @@ current_attempt: ContextVar[Attempt | None] = ContextVar("current_attempt", defa
 
 
 class Attempt:
-    """See the module's law. It was received at `received_at` (engine time), `received_s` (the worker's monotonic clock).
+    """See the module's law. It was received at `received_at` (engine time), `received_s` (the worker's monotonic
+    clock).
 
     `cancellable` is True while cancelling `task` reaches the handler, or what it waits for; `settled` once its
     outcome is decided. `error` is what it raised.
@@ -79,6 +80,14 @@ class Attempt:
     @property
     def stopping(self) -> bool:
         return self.ending is not None
+
+    @property
+    def is_current(self) -> bool:
+        """Whether it is this attempt's own task that is running here."""
+        try:
+            return self.task is not None and asyncio.current_task() is self.task
+        except RuntimeError:  # no event loop runs
+            return False
 
     def end(self, ending: Ending) -> None:
         """Asks the run to end. A lost lease overrules what was asked before; else the first asking counts."""

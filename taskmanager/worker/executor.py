@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from taskmanager.clock import duration_ms, monotonic
 from taskmanager.codec import InvalidData, decode, encode
 from taskmanager.engine import Settlement
-from taskmanager.errors import Discard, RetryLater, UsageError
+from taskmanager.errors import Discard, LeaseLost, RetryLater, UsageError
 from taskmanager.job import Claim, Fact, Kind, Reason
 from taskmanager.policy.lifecycle import (
     CancelHeard,
@@ -24,6 +24,7 @@ from taskmanager.policy.lifecycle import (
     Refused,
     Returned,
     Stopped,
+    Terms,
     Unhandled,
     decide,
 )
@@ -44,56 +45,63 @@ class Executor:
         self._worker = worker
         self._routes: dict[tuple[str, str], Route] = {}
 
-    def forget_routes(self) -> None:
-        """A registration changed: the next run goes by it, running ones end on the old."""
-        self._routes.clear()
-
     async def run(self, attempt: Attempt) -> None:
         """Runs one attempt and hands its settlement on. Raises nothing but a cancellation meant for this very task."""
         claim = attempt.claim
         route = self._route(claim)
         if route.registration is None:
-            outcome: Outcome = Unhandled(self._unhandled(claim))
+            reason = self._unhandled(claim)
+            attempt.error = UsageError(reason)
+            outcome: Outcome = Unhandled(reason)
         else:
             outcome = await self._attempted(attempt, route)
         ended_s = monotonic()
-        if attempt.sent:
-            outcome = await _flushed(attempt, outcome)
         if attempt.ending is not None:
             outcome = _ended(attempt, route)
+        attempt.settled = True  # what is asked from now on comes too late
+        if attempt.sent:
+            outcome = await _flushed(attempt, outcome)
         self._settle(attempt, route, outcome, ended_s)
 
     def settle_lost(self, claim: Claim) -> None:
         """Settles a claim that this worker reaped: its lease was lost by another."""
         route = self._route(claim)
-        transition = decide(claim, Lost(), route.terms_for(claim.options), self._worker.runtime.rng)
+        attempt = Attempt(self._worker, claim, 0, 0.0, asyncio.get_running_loop())
+        attempt.error = LeaseLost(f"the worker that ran job {claim.id!r} let its lease run out")
+        transition = decide(claim, Lost(), self._terms(attempt, route), self._worker.runtime.rng)
         self._worker.settler.put(claim.queue, Ended(Settlement(claim.number, transition), None))
 
     def _route(self, claim: Claim) -> Route:
         key = (claim.queue, claim.event)
+        app = self._worker.app
+        registration = app.registry.find(*key)
         route = self._routes.get(key)
-        if route is None:
-            app = self._worker.app
-            route = self._routes[key] = Route(app, claim.queue, app.registry.find(*key), self._worker.runtime.in_thread)
+        if route is None or not route.is_current(registration):
+            # The next run goes by the new registration, running ones end on the old.
+            route = Route(app, claim.queue, registration, self._worker.runtime.in_thread, route)
+            self._routes[key] = route
         return route
 
     async def _attempted(self, attempt: Attempt, route: Route) -> Outcome:
         token = current_attempt.set(attempt)
         attempt.cancellable = True
         try:
-            if route.gate is None:
+            if route.gate is None or attempt.ending is not None:
                 return await self._run(attempt, route)
             async with route.gate:
                 return await self._run(attempt, route)
         except asyncio.CancelledError as error:
             return _cancelled(attempt, error)
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
+            if isinstance(error, GeneratorExit) and not attempt.is_current:
+                raise  # nobody raised it: this coroutine is being closed
+            # SystemExit and KeyboardInterrupt too: a handler ends its attempt, never the process.
             attempt.error = error
             return _raised(attempt, route, error)
         finally:
             attempt.cancellable = False
             current_attempt.reset(token)
-            if attempt.ending is not None:
+            if attempt.ending is not None and attempt.is_current:
                 await _absorb_cancel()
 
     async def _run(self, attempt: Attempt, route: Route) -> Outcome:
@@ -105,10 +113,10 @@ class Executor:
         attempt.job = job = Job(claim, data, route.terms_for(claim.options).retry.max_retries + 1, attempt)
         timeout_ms = route.timeout_for(claim.options)
         if timeout_ms is None:
-            return self._returned(await route.call(job, self._worker.context))
+            return self._returned(attempt, await route.call(job, self._worker.context))
         timer = attempt.loop.call_later(timeout_ms / 1000, attempt.end, Ending.TIMEOUT)
         try:
-            return self._returned(await route.call(job, self._worker.context))
+            return self._returned(attempt, await route.call(job, self._worker.context))
         finally:
             timer.cancel()
 
@@ -121,31 +129,39 @@ class Executor:
         if worker.app.observers:
             worker.app.observers.tell((fact,))
 
-    def _returned(self, value: Any) -> Outcome:
+    def _returned(self, attempt: Attempt, value: Any) -> Outcome:
         if value is None:
             return Returned()
         try:
             return Returned(encode(value, field="result", max_bytes=self._worker.settings.max_data_bytes))
         except UsageError as error:
+            attempt.error = error
             return Refused(Reason.RESULT, error_info(error))
 
     def _settle(self, attempt: Attempt, route: Route, outcome: Outcome, ended_s: float) -> None:
         worker, claim = self._worker, attempt.claim
-        attempt.settled = True
         if attempt.ending is Ending.LOST:
             worker.drop(attempt)
             return
         started_s = ended_s if attempt.started_s is None else attempt.started_s
-        terms = route.terms_for(claim.options)
-        if attempt.error is not None:
-            terms = route.with_should_send(terms, attempt.job, attempt.error)
         settlement = Settlement(
             claim.number,
-            decide(claim, outcome, terms, worker.runtime.rng),
+            decide(claim, outcome, self._terms(attempt, route), worker.runtime.rng),
             round((ended_s - started_s) * 1000),
             round((started_s - attempt.received_s) * 1000),
         )
         worker.settler.put(claim.queue, Ended(settlement, attempt))
+
+    def _terms(self, attempt: Attempt, route: Route) -> Terms:
+        """What is in force for the end of an attempt, also of one that never reached its handler."""
+        claim = attempt.claim
+        terms = route.terms_for(claim.options)
+        if attempt.error is None or not route.asks_should_send:
+            return terms
+        job = attempt.job
+        if job is None:
+            job = Job(claim, decode(claim.data), terms.retry.max_retries + 1, attempt)
+        return route.with_should_send(terms, job, attempt.error)
 
     def _unhandled(self, claim: Claim) -> str:
         homes = self._worker.app.registry.queues_of(claim.event)

@@ -1,8 +1,9 @@
 """Claims: as many jobs as there are free slots, from the queues in turn, and nothing while nothing can be had.
 
-A queue is *promising* until a claim says that nothing claimable is left there; the engine's wait (a new tide, a nearer due
-moment) makes it promising again. Promising queues take turns, so none starves: each round goes on where the last ended,
-and free slots are shared among them before anyone takes the rest.
+A queue is *promising* until a claim says that nothing claimable is left there; the engine's wait (a new tide, a nearer
+due moment) makes it promising again. Promising queues take turns, so none starves: each round goes on where the last
+ended, and free slots are shared among them before anyone takes the rest. A worker that is never without work never
+waits, so it glances at the quiet queues between its rounds: a flooded queue must not hide the others.
 
 A claim says what the worker holds and is answered with what else is under its lease first, so a claim that is repeated
 after a lost reply, or made after a cancelled one, strands nothing.
@@ -14,7 +15,9 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+from taskmanager.clock import monotonic
 from taskmanager.engine import Claimed
+from taskmanager.errors import EngineUnavailable
 from taskmanager.resend import resend
 from taskmanager.worker.alarm import Alarm
 
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("taskmanager")
 
 _BROKEN_PAUSE_S = 1.0
+_GLANCE_S, _GLANCE_ROUNDS = 0.05, 16
+"""A busy worker glances at the quiet queues after so long, or so many rounds, whichever comes first."""
 
 
 class Fetcher:
@@ -34,9 +39,12 @@ class Fetcher:
         self._alarm = Alarm(worker.connection)
         self._promising: dict[str, None] = {}
         self._tides: dict[str, int] = {}
-        self._horizons: dict[str, int] = {}
+        self._due: dict[str, int] = {}
         self._full = False
         self._stopping = False
+        self._heard = (0, 0.0)
+        self._glanced_s = 0.0
+        self._rounds = 0
 
     def nudge(self, queue: str) -> None:
         """There may be something for us in this queue, which is served from now on if it was not."""
@@ -45,7 +53,7 @@ class Fetcher:
 
     def freed(self) -> None:
         """A slot is free again."""
-        if self._full or self._promising:
+        if self._full:
             self._alarm.ring()
 
     def stop(self) -> None:
@@ -57,6 +65,7 @@ class Fetcher:
         while not self._stopping:
             try:
                 if self._promising and self._worker.free > 0:
+                    await self._glance()
                     await self._round()
                 else:
                     await self._sleep()
@@ -72,14 +81,31 @@ class Fetcher:
             await self._alarm.sleep({}, None)
             self._full = False
             return
-        until = min(self._horizons.values(), default=None)
+        self._rounds = 0
+        until = min(self._due.values(), default=None)
         changed = await self._alarm.sleep(self._tides, until)
         if changed is None:
             return
         if not changed and until is not None:
-            changed = [queue for queue, horizon in self._horizons.items() if horizon <= until]
+            changed = [queue for queue, due_at in self._due.items() if due_at <= until]
         for queue in changed:
             self._promising.setdefault(queue)
+
+    async def _glance(self) -> None:
+        """What has come meanwhile for the queues that are not promising; asks without waiting, and not every time."""
+        quiet = {queue: tide for queue, tide in self._tides.items() if queue not in self._promising}
+        self._rounds += 1
+        if not quiet or (self._rounds < _GLANCE_ROUNDS and monotonic() - self._glanced_s < _GLANCE_S):
+            return
+        self._rounds, self._glanced_s = 0, monotonic()
+        now = self._worker.runtime.engine_now(*self._heard)
+        try:
+            changed = await (await self._worker.connection.engine()).wait(quiet, now)
+        except EngineUnavailable:
+            return
+        for queue in quiet:
+            if queue in changed or self._due.get(queue, now + 1) <= now:
+                self._promising.setdefault(queue)
 
     async def _round(self) -> None:
         """One claim a promising queue, the free slots shared out."""
@@ -104,12 +130,11 @@ class Fetcher:
 
         answer = await resend(claim, worker.runtime.rng, for_s=None)
         self._tides[queue] = answer.tide
-        # A schedule whose next occurrence is not computed yet says 0; the janitor will tell of it soon.
-        moments = [moment for moment in (answer.due_at, answer.schedule_at or None) if moment is not None]
-        if moments:
-            self._horizons[queue] = min(moments)
+        self._heard = (answer.now, monotonic())
+        if answer.due_at is None:
+            self._due.pop(queue, None)
         else:
-            self._horizons.pop(queue, None)
+            self._due[queue] = answer.due_at
         worker.notice(queue, answer)
         worker.take(queue, answer)
         return answer

@@ -101,7 +101,7 @@ class Job(Generic[T]):
         return self._voice.say(text)
 
     def progress(self, fraction: float, note: str | None = None) -> Awaitable[None]:
-        """Says how far this run is: a fraction from 0 to 1, and a note. Raises `UsageError` at once for anything else."""
+        """Says how far this run is: a fraction from 0 to 1, and a note. Raises `UsageError` for anything else."""
         if isinstance(fraction, bool) or not isinstance(fraction, (int, float)) or not math.isfinite(fraction):
             raise UsageError(f"fraction must be a number from 0 to 1, got {fraction!r}")
         if not 0 <= fraction <= 1:

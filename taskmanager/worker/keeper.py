@@ -1,7 +1,8 @@
 """The heartbeat: one call a queue keeps all of this worker's jobs there, however long they run.
 
 It runs beside the event loop (see `Runtime.keep`), so a handler that blocks the loop keeps its lease. But a loop that
-never turns again is a hung process, and others must get its jobs: the beats stop `max_block` after the loop last turned.
+never turns again is a hung process, and others must get its jobs: the beats stop `max_block` after the loop last
+turned.
 
 What a beat brings back is carried to the loop: claims that were lost, cancels to pass on, and word that the engine has
 more under our lease than we know of, which is what a lost reply leaves behind.
@@ -54,7 +55,7 @@ class Keeper:
     @property
     def is_late(self) -> bool:
         """Whether beats were missed: this process was frozen, and its own leases may have run out meanwhile."""
-        return monotonic() - self._ticked_s > 2 * self._beat_s
+        return self._worker.runtime.was_frozen(self._ticked_s, 2 * self._beat_s)
 
     async def beat(self, engine: Engine) -> None:
         """One beat: a call for each queue in which something is held."""
@@ -74,7 +75,8 @@ class Keeper:
         """Passes on what a beat brought back; on the worker's loop."""
         worker = self._worker
         for number in answer.lost:
-            if (attempt := worker.attempt(queue, number)) is not None and not attempt.settled:
+            attempt = worker.attempt(queue, number)
+            if attempt is not None and not attempt.settled and attempt.ending is not Ending.LOST:
                 log.warning("the lease on job %r in queue %r was lost", attempt.claim.id, queue)
                 attempt.end(Ending.LOST)
         for number in answer.cancelled:
@@ -86,7 +88,7 @@ class Keeper:
 
     async def _beating(self, engine: Engine, pulse: Pulse) -> None:
         while True:
-            await pulse(self, self._beat_s)
+            await pulse(self, self._beat_s, keeps_fresh=bool(self._worker.held_queues()))
             if not self._worker.runtime.simulated and self._is_hung():
                 continue
             try:

@@ -25,18 +25,33 @@ InThread = Callable[..., Awaitable[Any]]
 
 
 class Route:
-    """See the module's law. `registration` is None where this worker has no handler; then only the terms count."""
+    """See the module's law. `registration` is None where this worker has no handler; then only the terms count.
 
-    __slots__ = ("_app", "_queue", "_terms", "call", "decoder", "gate", "registration")
+    `before` is the route that this one replaces: where the cap is the same, runs of both are under one.
+    """
 
-    def __init__(self, app: App, queue: str, registration: Registration | None, in_thread: InThread) -> None:
+    __slots__ = ("_app", "_layers", "_queue", "_terms", "call", "decoder", "gate", "registration")
+
+    def __init__(
+        self,
+        app: App,
+        queue: str,
+        registration: Registration | None,
+        in_thread: InThread,
+        before: Route | None = None,
+    ) -> None:
         self._app = app
         self._queue = queue
         self.registration = registration
         self.decoder = registration.decoder if registration else None
-        self.gate = asyncio.Semaphore(registration.concurrency) if registration and registration.concurrency else None
+        self.gate = _gate(registration, before)
+        self._layers = len(app.middleware)
         self.call: Call = _unhandled if registration is None else _compiled(registration, app.middleware, in_thread)
         self._terms = self._terms_of(DEFAULT_OPTIONS)
+
+    def is_current(self, registration: Registration | None) -> bool:
+        """Whether this is still how `registration` is run."""
+        return self.registration is registration and self._layers == len(self._app.middleware)
 
     def terms_for(self, options: RunOptions) -> Terms:
         return self._terms if options is DEFAULT_OPTIONS or options == DEFAULT_OPTIONS else self._terms_of(options)
@@ -45,11 +60,14 @@ class Route:
         """The timeout in milliseconds: the emission's, else the handler's, else none."""
         return options.timeout_ms or (self.registration.timeout_ms if self.registration else None)
 
-    def with_should_send(self, terms: Terms, job: Job[Any] | None, error: BaseException) -> Terms:
+    @property
+    def asks_should_send(self) -> bool:
+        return self._app.settings.dead_letters.should_send is not None
+
+    def with_should_send(self, terms: Terms, job: Job[Any], error: BaseException) -> Terms:
         """The terms with the user's say about a dead letter for this very error."""
         should_send = self._app.settings.dead_letters.should_send
-        if should_send is None:
-            return terms
+        assert should_send is not None
 
         def should(_: ErrorInfo, attempts: int) -> bool:
             try:
@@ -75,6 +93,14 @@ class Route:
             settings.ignore_config_errors,
             settings.dead_letter_stream(self._queue),
         )
+
+
+def _gate(registration: Registration | None, before: Route | None) -> asyncio.Semaphore | None:
+    if registration is None or registration.concurrency is None:
+        return None
+    if before is not None and before.registration and before.registration.concurrency == registration.concurrency:
+        return before.gate
+    return asyncio.Semaphore(registration.concurrency)
 
 
 async def _unhandled(job: Any, ctx: Any) -> Any:

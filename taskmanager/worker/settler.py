@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from taskmanager.engine import Batch, Settled, Settlement
 from taskmanager.gather import Gatherer
-from taskmanager.job import FINISHED
 from taskmanager.resend import resend
 
 if TYPE_CHECKING:
@@ -50,6 +49,11 @@ class Settler:
         for gatherer in tuple(self._gatherers.values()):
             await gatherer.flush()
 
+    def drop(self) -> None:
+        """Gives up: the leases of what is left will run out."""
+        for gatherer in self._gatherers.values():
+            gatherer.drop()
+
     async def _send(self, queue: str, ended: list[Ended]) -> None:
         worker = self._worker
         number = self._numbers[queue] = self._numbers.get(queue, 0) + 1
@@ -71,6 +75,4 @@ class Settler:
         for end, state in zip(ended, answer.verdicts, strict=True):
             if state is None:
                 log.warning("claim %d in queue %r was lost; its outcome was not stored", end.settlement.claim, queue)
-        if any(state in FINISHED for state in answer.verdicts):
-            worker.janitor.prune_soon(queue, answer.now)
         worker.ended(queue, ended)

@@ -21,6 +21,7 @@ class Slots:
         self._context = context
         self._idle: list[asyncio.Future[Attempt]] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     def give(self, attempt: Attempt) -> None:
         while self._idle:
@@ -36,6 +37,7 @@ class Slots:
 
     def cancel(self) -> list[asyncio.Task[None]]:
         """Ends every slot where it stands; the tasks, for whoever wants to wait for them."""
+        self._closed = True
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -49,8 +51,8 @@ class Slots:
             attempt.task = task
             await self._run(attempt)
             attempt.task = None
-            if copy_context() != blank:
-                return
+            if self._closed or copy_context() != blank:
+                return  # a run that was asked to end before takes our cancellation for that, and comes back
             idle: asyncio.Future[Attempt] = loop.create_future()
             self._idle.append(idle)
             attempt = await idle

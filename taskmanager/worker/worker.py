@@ -11,7 +11,6 @@ lease runs out. `kill` is a crash: nothing more is said to the engine.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from contextvars import Context
 from typing import Any
@@ -23,6 +22,7 @@ from taskmanager.compose import handler_plan
 from taskmanager.engine import Answer, Claimed
 from taskmanager.job import Claim
 from taskmanager.registry import Registration
+from taskmanager.resend import RESEND_S
 from taskmanager.runtime import Runtime
 from taskmanager.worker.attempt import Attempt, Ending
 from taskmanager.worker.context import Context as UserContext
@@ -38,6 +38,15 @@ log = logging.getLogger("taskmanager")
 
 CANCEL_PATIENCE_S = 5.0
 """How long a stop waits for handlers that were cancelled and do not end."""
+_LEFT_BEHIND_S = 0.1
+
+
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """The loop that runs in this thread, or None."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 class Worker:
@@ -51,11 +60,12 @@ class Worker:
         self.runtime = runtime
         self.name = name
         self.context = context
+        self._loop = asyncio.get_running_loop()
         self._held: dict[str, dict[int, Attempt | None]] = {}
         self._queues: dict[str, None] = {}
-        self._in_hand = 0
+        self.in_hand = 0
         self._stopping = False
-        self._emptied = asyncio.Event()
+        self._turned = asyncio.Event()
         self._hurried = asyncio.Event()
         self._duties: list[asyncio.Task[None]] = []
         self.executor = Executor(self)
@@ -80,24 +90,36 @@ class Worker:
         self._duties = [
             spawn(self.fetcher.run(), "taskmanager-fetcher"),
             spawn(self.janitor.run(), "taskmanager-janitor"),
-            spawn(self.janitor.look_out(), "taskmanager-lookout"),
+            spawn(self.janitor.look_around(), "taskmanager-lookout"),
         ]
 
     async def stop(self) -> None:
-        """See the module's law."""
+        """See the module's law. Cancelled meanwhile it is cut short, as by `hurry`, and still ends everything."""
+        stopping = asyncio.ensure_future(self._stop())
+        try:
+            await asyncio.shield(stopping)
+        except asyncio.CancelledError:
+            self.hurry()
+            await asyncio.wait((stopping,))
+            raise
+
+    async def _stop(self) -> None:
         self._stopping = True
         self._unlisten()
         self.fetcher.stop()
+        for attempt in self.attempts():
+            if attempt.started_s is None:
+                attempt.end(Ending.STOP)  # the grace is for who runs, not for who waits for its handler's cap
         await self._wait_for_handlers(self.settings.grace_ms / 1000)
         for attempt in self.attempts():
             attempt.end(Ending.STOP)
         await self._wait_for_handlers(CANCEL_PATIENCE_S, hurried=False)
         for attempt in self.attempts():
-            claim = attempt.claim
-            log.warning("job %r in queue %r does not end; it is left to its lease", claim.id, claim.queue)
-            attempt.end(Ending.LOST)
-        await self.settler.flush()
-        await self.client.flush()
+            if not attempt.settled:
+                claim = attempt.claim
+                log.warning("job %r in queue %r does not end; it is left to its lease", claim.id, claim.queue)
+                attempt.end(Ending.LOST)
+        await self._send_the_rest()
         await self._end_duties()
         await self.keeper.stop()
 
@@ -124,8 +146,16 @@ class Worker:
             self.fetcher.nudge(queue)
 
     def _registered(self, registration: Registration) -> None:
-        """A handler was registered while we run: it is served at once, and so is its queue."""
-        self.executor.forget_routes()
+        """A handler was registered while we run, perhaps from another thread."""
+        if running_loop() is self._loop:
+            self._serve_registration(registration)
+        else:
+            self._loop.call_soon_threadsafe(self._serve_registration, registration)
+
+    def _serve_registration(self, registration: Registration) -> None:
+        """It is served at once, and so is its queue."""
+        if self._stopping:
+            return
         allowed = self.settings.queues
         if allowed is None or registration.queue in allowed:
             self._serve(registration.queue)
@@ -142,7 +172,7 @@ class Worker:
     @property
     def free(self) -> int:
         """Slots without a job."""
-        return self.settings.concurrency - self._in_hand
+        return self.settings.concurrency - self.in_hand
 
     def holds(self, queue: str) -> tuple[int, ...]:
         """The claims in our hands, running, being settled, or reaped."""
@@ -162,7 +192,7 @@ class Worker:
         for claim in answer.jobs:
             attempt = Attempt(self, claim, answer.now, received_s, loop)
             held[claim.number] = attempt
-            self._in_hand += 1
+            self.in_hand += 1
             if self._stopping:
                 attempt.ending = Ending.STOP
             self._slots.give(attempt)
@@ -176,18 +206,17 @@ class Worker:
         held = self._held[queue]
         for end in ended:
             held.pop(end.settlement.claim, None)
-            self._in_hand -= end.attempt is not None
+            self.in_hand -= end.attempt is not None
         self._freed()
 
     def drop(self, attempt: Attempt) -> None:
         """This claim is no longer ours, and nothing is said about it."""
         self._held[attempt.claim.queue].pop(attempt.claim.number, None)
-        self._in_hand -= 1
+        self.in_hand -= 1
         self._freed()
 
     def _freed(self) -> None:
-        if self._in_hand == 0:
-            self._emptied.set()
+        self._turned.set()
         self.fetcher.freed()
 
     def attempts(self) -> list[Attempt]:
@@ -217,14 +246,28 @@ class Worker:
 
     async def _all_ended(self) -> None:
         await asyncio.wait(self._duties[:1])
-        while self._in_hand:
-            self._emptied.clear()
-            await self._emptied.wait()
+        while self.in_hand:
+            self._turned.clear()
+            await self._turned.wait()
+
+    async def _send_the_rest(self) -> None:
+        """What was emitted and decided, for as long as any caller resends."""
+        try:
+            async with asyncio.timeout(RESEND_S):
+                while any(attempt.settled for attempt in self.attempts()):
+                    self._turned.clear()
+                    await self._turned.wait()
+                await self.settler.flush()
+                await self.client.flush()
+        except TimeoutError:
+            log.error("the engine does not answer; what was decided last is left to its leases")
+            self.settler.drop()
 
     async def _end_duties(self) -> None:
-        tasks = [*self._duties, *self._slots.cancel()]
-        for task in tasks:
-            task.cancel()
-        for task in tasks:
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        for duty in self._duties:
+            duty.cancel()
+        slots = self._slots.cancel()
+        await asyncio.gather(*self._duties, return_exceptions=True)
+        if slots:
+            # One that will not end, because its handler swallows cancellations, is not waited for any longer.
+            await asyncio.wait(slots, timeout=_LEFT_BEHIND_S)

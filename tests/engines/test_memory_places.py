@@ -105,7 +105,8 @@ class Program:
         self.claims += [claim.number for claim in answer.jobs]
 
     def extend(self) -> None:
-        journal = [Journal(claim, 1, self.rng.choice(["line", Progress(0.5)])) for claim in self.holds()]
+        entries: list[str | Progress] = ["line", Progress(0.5)]
+        journal = [Journal(claim, 1, self.rng.choice(entries)) for claim in self.holds()]
         run(self.engine.extend("q", self.rng.choice(WORKERS), self.holds(), 6, journal))
 
     def settle(self) -> None:

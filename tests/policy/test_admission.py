@@ -25,6 +25,7 @@ from taskmanager.policy.admission import (
     check_queue,
     default_id,
 )
+from tests.names import plain
 
 
 class Name(enum.StrEnum):
@@ -174,7 +175,7 @@ async def _coroutine(data: object) -> str:
         ({"window": 2, "edge": "trailing", "max_wait": -1}, "max_wait"),
         ({"window": 2, "max_wait": 3}, "max_wait"),
     ],
-    ids=repr,
+    ids=plain,
 )
 def test_a_wrong_part_of_a_debounce_is_refused_at_once_and_named(parts: dict[str, Any], named: str) -> None:
     with pytest.raises(UsageError) as refusal:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from taskmanager.errors import UsageError
 from taskmanager.job import DEFAULT_OPTIONS, RunOptions
 from taskmanager.policy.retry import MAX_RETRIES, NO_RETRY, Retry, check_retry_count, in_force
+from tests.names import plain
 
 
 class Unlucky(random.Random):
@@ -77,7 +78,7 @@ WRONG: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("part", WRONG, ids=repr)
+@pytest.mark.parametrize("part", WRONG, ids=plain)
 def test_a_part_out_of_range_is_refused_at_once_and_named_with_its_value(part: dict[str, Any]) -> None:
     [(name, value)] = part.items()
     with pytest.raises(UsageError) as refusal:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import subprocess
+import sys
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -82,10 +84,15 @@ def test_the_clock_stands_still_while_a_real_answer_is_awaited(loop: VirtualLoop
     log: list[str] = []
     wire = loop.calls = Wire(loop, log, at_once=False)
     ours, theirs = socket.socketpair()
+
+    def answered() -> None:
+        ours.recv(1)
+        wire.answer()
+
     with ours, theirs:
         ours.setblocking(False)
         with loop.real_io():
-            loop.add_reader(ours, lambda: (ours.recv(1), wire.answer()))
+            loop.add_reader(ours, answered)
 
         async def caller() -> None:
             for _ in range(3):
@@ -146,16 +153,39 @@ def test_it_is_driven_inside_a_running_loop_which_then_goes_on(loop: VirtualLoop
     assert loop.clock.elapsed_us == 3_600_000_000
 
 
-def test_it_runs_where_nest_asyncio_and_uvloops_policy_are_installed(loop: VirtualLoop) -> None:
-    nest = pytest.importorskip("nest_asyncio2")
-    outer = asyncio.new_event_loop()
-    nest.apply(outer)
+NESTED = """
+import asyncio
+import nest_asyncio2
+from simulation.clocks import Takeover, VirtualClock
+from simulation.loop import VirtualLoop
 
-    async def outside() -> Any:
-        return loop.run_until_complete(asyncio.sleep(3, "done"))
+class OtherLoops(asyncio.DefaultEventLoopPolicy):
+    def new_event_loop(self):
+        raise AssertionError("the simulation asked the policy for a loop")
 
-    assert outer.run_until_complete(outside()) == "done"
-    outer.close()
+outer = asyncio.new_event_loop()
+asyncio.set_event_loop_policy(OtherLoops())
+nest_asyncio2.apply(outer)
+loop = VirtualLoop(VirtualClock(0))
+
+async def inside():
+    async with asyncio.timeout(100), asyncio.TaskGroup() as group:
+        group.create_task(asyncio.sleep(3))
+        return await asyncio.to_thread(lambda: asyncio.current_task is not None), asyncio.current_task() is not None
+
+async def outside():
+    with Takeover(loop):
+        return loop.run_until_complete(inside())
+
+print(outer.run_until_complete(outside()), loop.clock.elapsed_us)
+loop.close()
+outer.close()
+"""
+
+
+def test_it_runs_where_nest_asyncio_and_another_loop_policy_are_installed() -> None:
+    done = subprocess.run([sys.executable, "-c", NESTED], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("(True, True) 3000000\n", "")
 
 
 def test_driving_it_from_inside_is_refused_and_changes_nothing(loop: VirtualLoop) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Iterator
 
 import pytest
@@ -175,7 +176,7 @@ def test_folding_skips_only_beats_that_another_of_the_same_key_follows_undisturb
     stirred = sorted({0, *(moment for moment in moments if moment <= limit), limit + 1})
     for all_beats, kept in zip(run(False), run(True), strict=True):
         assert set(kept) <= set(all_beats)
-        for since, to in zip(stirred, stirred[1:], strict=False):
+        for since, to in itertools.pairwise(stirred):
             within = [beat for beat in all_beats if since < beat < to]
             assert {*within[:1], *within[-1:]} <= set(kept)
             assert len([beat for beat in kept if since < beat < to]) <= 3

@@ -114,7 +114,9 @@ def _record(queue: Queue, job: StoredJob, entry: Emission, run_at: int, now: int
     if recorded is None:
         recorded = job.follow_up = FollowUp(entry, number, number, now, now, later, expires_at, entry.awaited)
     else:
-        window = entry.window or recorded.content.window
+        window = entry.window
+        if window is None and entry.event == recorded.content.event:
+            window = recorded.content.window  # a window is of one event, and goes with it
         recorded.content = replace(entry, window=window)
         recorded.emission = number
         recorded.run_at, recorded.expires_at = later, expires_at
@@ -141,6 +143,7 @@ def _take_content(queue: Queue, job: StoredJob, entry: Emission, now: int) -> No
     job.event, job.data, job.priority, job.options = entry.event, entry.data, entry.priority, entry.options
     job.expires_at = _expiry(entry, now)
     job.attempt = job.failures = 0
+    job.max_attempts = None  # told by a worker under the options that have just gone
     job.requeued = False
     job.window = entry.window or job.window
     job.awaited = job.awaited or entry.awaited

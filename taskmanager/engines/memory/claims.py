@@ -87,16 +87,23 @@ def extend(
     lease = queue.leases.get(worker)
     if lease is None:
         return sorted(set(holds)), [], False
-    held = set(holds)
     lease.expires_at = now + lease_ms
     for entry in journal:
         job = lease.claims.get(entry.claim)
         if job is not None and entry.number > lease.heard.get(entry.claim, 0):
             lease.heard[entry.claim] = entry.number
             _write_down(queue, job, entry.entry, now, facts)
+    # The ordinary beat names just what is there, in its order: compared without hashing, whatever the number.
+    is_as_known = not lease.reaped and (*lease.claims,) == tuple(holds)
+    if is_as_known and not queue.has_marks:
+        return [], [], False
+    held = set(holds)
+    marked = [number for number, job in lease.claims.items() if job.cancel_requested]
+    queue.has_marks = bool(marked) or any(
+        job.cancel_requested for other in queue.leases.values() for job in other.claims.values()
+    )
     lost = sorted(held - lease.claims.keys() - lease.reaped.keys())
-    cancelled = [number for number, job in lease.claims.items() if job.cancel_requested and number in held]
-    return lost, cancelled, not lease.claims.keys() <= held
+    return lost, [number for number in marked if number in held], not lease.claims.keys() <= held
 
 
 def _given_before(

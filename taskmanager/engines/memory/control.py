@@ -56,7 +56,7 @@ def cancel(queue: Queue, ref: JobRef, call: Call) -> Ruling:
         return _drop_recorded(queue, ref, Reason.REQUESTED, call)
     if job.state is State.ACTIVE:
         changed = not job.cancel_requested or job.follow_up is not None
-        job.cancel_requested = True
+        job.cancel_requested = queue.has_marks = True
         if job.follow_up is not None:
             _drop_follow_up(queue, job, Reason.REQUESTED, call)
         return Ruling(job, changed=changed)

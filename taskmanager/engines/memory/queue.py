@@ -62,6 +62,7 @@ class Queue:
         self.replays: OrderedDict[tuple[str, str], Replay] = OrderedDict()
         self.logs: dict[str, deque[LogLine]] = {}
         self.ended: list[int] = []
+        self.has_marks = False  # whether an active job may bear a cancel mark; a beat that finds none takes it back
 
     def counters(self) -> Counters:
         return Counters(self.emissions, self.tide, self.claims, self.revisions)

@@ -154,6 +154,17 @@ async def test_a_follow_up_that_differs_in_nothing_is_a_duplicate(world: World) 
     assert await world.picture() == before
 
 
+@pytest.mark.parametrize("data", [(b"1", b"1", b"1"), (b"1", b"2", b"3")], ids=["the same again", "others"])
+async def test_a_follow_up_stays_awaited_once_it_is(world: World, data: tuple[bytes, ...]) -> None:
+    await world.add("x")
+    await world.take()
+    for content, awaited in zip(data, (False, True, False), strict=True):
+        await world.add("x", data=content, awaited=awaited)
+    recorded = (await world.job("x")).follow_up
+    assert recorded is not None
+    assert recorded.awaited
+
+
 @pytest.mark.parametrize(
     "different",
     [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from taskmanager.engine import AWAITED_MS, Await, Journal, Limit
+from taskmanager.engine import AWAITED_MS, REPLAY_MS, Await, Journal, Limit, Unschedule
 from taskmanager.job import Kind, State, Transition
 from tests.engines.conformance.builders import (
     cancel_heard,
@@ -228,6 +228,25 @@ async def test_a_schedules_place_outlives_its_jobs(world: World) -> None:
     assert await left(world) == []
     assert await world.schedule() == before
     assert told(await world.enqueue(plan(immediate=True))) == []
+
+
+async def test_numbers_go_on_after_nothing_was_left_of_the_queue(world: World) -> None:
+    async def numbers() -> tuple[int, int, int]:
+        await world.enqueue(plan())
+        revision = (await world.schedule()).revision
+        await world.control(Unschedule("nightly"))
+        serial = await world.add("x")
+        claim = await world.take()
+        await world.end(claim, completed(), transient={State.COMPLETED})
+        return revision, serial, claim.number
+
+    before = await numbers()
+    world.advance(2 * REPLAY_MS)
+    await world.prune()
+    await world.prune()
+    assert list(await world.engine.queues()) == []
+    after = await numbers()
+    assert all(new > old for old, new in zip(before, after, strict=True))
 
 
 @pytest.mark.parametrize("pruned", [False, True])

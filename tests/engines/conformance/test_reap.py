@@ -28,6 +28,7 @@ async def test_a_reaped_job_has_a_new_claim_and_the_same_attempt(world: World) -
     assert (answer.facts, answer.more) == ([], False)
     job = await world.job("x")
     assert (job.state, job.reaped, job.claim, job.attempt) == (State.ACTIVE, True, claim.number, 1)
+    assert (await world.engine.count("q")).states[State.ACTIVE] == 1
 
 
 async def test_with_nothing_to_reap_nothing_happens(world: World) -> None:
@@ -45,6 +46,15 @@ async def test_all_jobs_of_a_lease_go_together_in_claim_order(world: World) -> N
     await world.claim()
     world.advance(LEASE_MS)
     assert [claim.id for claim in (await world.reap()).jobs] == ["first", *(one.id for one in emissions(11))]
+
+
+async def test_jobs_of_several_leases_go_in_claim_order_too(world: World) -> None:
+    await world.enqueue(*emissions(4))
+    for worker in ("one", "two", "one", "two"):
+        await world.claim(1, worker)
+    world.advance(LEASE_MS)
+    assert [claim.id for claim in (await world.reap(3)).jobs] == ["j00000", "j00001", "j00002"]
+    assert [claim.id for claim in (await world.reap(3)).jobs] == ["j00003"]
 
 
 async def test_only_leases_that_have_run_out_are_reaped(world: World) -> None:

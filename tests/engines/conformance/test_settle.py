@@ -111,6 +111,7 @@ async def test_a_released_job_waits_at_the_end_of_its_priority(world: World) -> 
     job = await world.job()
     assert (answer.verdicts, told(answer)) == ([State.WAITING], [(Kind.RELEASED, "x")])
     assert (job.state, job.run_at, job.attempt, job.failures, job.losses) == (State.WAITING, world.at(0), 1, 0, 0)
+    assert job.worker is None
     assert await world.line() == ["y", "x", "z"]
 
 

@@ -43,8 +43,8 @@ async def returns(waiting: Awaitable[T]) -> T:
 
 
 async def wakes(world: World, seen: dict[str, int], happens: Callable[[World], Awaitable[object]]) -> None:
-    """A wait that has begun returns when that happens."""
-    waiting = asyncio.ensure_future(world.engine.wait(seen, world.now + LATER))
+    """A wait that has begun, for a time in which nothing is due, returns when that happens."""
+    waiting = asyncio.ensure_future(world.engine.wait(seen, world.now + LATER // 4))
     await asyncio.sleep(0)
     await happens(world)
     await returns(waiting)

@@ -1,0 +1,79 @@
+"""Finding the application that a command line names: `path/to/file.py:name` or `package.module:name`.
+
+Whatever is wrong with the name is a `UsageError` that says what was looked for and what is there. What the
+application's own code raises while it is imported passes through untouched, because its traceback is what its author
+needs.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable
+from functools import reduce
+from pathlib import Path
+from types import ModuleType
+from typing import Any, cast
+
+from taskmanager.errors import UsageError
+from taskmanager.manager import TaskManager
+
+__all__ = ["load_application"]
+
+_FORMS = "path/to/file.py:name or package.module:name"
+
+
+def load_application(target: str) -> TaskManager | Callable[[], TaskManager]:
+    """The `TaskManager` of that name, or the function that builds one; `UsageError` where there is none."""
+    place, separator, name = target.rpartition(":")
+    if not separator or not place or not name:
+        raise UsageError(f"APP must be {_FORMS}, got {target!r}")
+    module = _from_file(Path(place)) if place.endswith(".py") else _from_import(place)
+    try:
+        found: Any = reduce(getattr, name.split("."), module)
+    except AttributeError:
+        raise UsageError(f"{place} has no {name!r}; {_candidates(module)}") from None
+    if not isinstance(found, TaskManager) and not callable(found):
+        shown = type(found).__name__
+        raise UsageError(
+            f"{target} must be a TaskManager or a function that builds one, got a {shown}; {_candidates(module)}"
+        )
+    return cast("TaskManager | Callable[[], TaskManager]", found)
+
+
+def _from_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise UsageError(f"there is no file {str(path)!r}; APP is {_FORMS}")
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)  # as `python path/to/file.py` does, so that it finds its neighbours
+    name = path.stem if path.stem not in sys.modules else f"__taskmanager_app__.{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path.resolve())
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and postponed annotations look their module up there
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _from_import(name: str) -> ModuleType:
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise  # a module that the application itself imports
+        raise UsageError(f"there is no module {name!r}, neither in {here} nor installed; APP is {_FORMS}") from None
+
+
+def _candidates(module: ModuleType) -> str:
+    names = sorted(name for name, value in vars(module).items() if isinstance(value, TaskManager))
+    return f"it has the TaskManager {', '.join(map(repr, names))}" if names else "it has no TaskManager by any name"

@@ -1,0 +1,50 @@
+"""What is next: one moment for each duty of each queue, in engine time (ms)."""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+
+
+class Duty(Enum):
+    """What has to be done at a moment, in the order in which it is done when several fall together."""
+
+    ADVANCE = auto()
+    REAP = auto()
+    PRUNE = auto()
+
+
+class Agenda:
+    """See the module's law."""
+
+    __slots__ = ("_moments",)
+
+    def __init__(self) -> None:
+        self._moments: dict[Duty, dict[str, int]] = {duty: {} for duty in Duty}
+
+    def put(self, duty: Duty, queue: str, moment: int | None) -> None:
+        """The duty is next due then; None: not before somebody says so."""
+        if moment is None:
+            self._moments[duty].pop(queue, None)
+        else:
+            self._moments[duty][queue] = moment
+
+    def hasten(self, duty: Duty, queue: str, moment: int) -> None:
+        """The duty is due then at the latest."""
+        moments = self._moments[duty]
+        moments[queue] = min(moment, moments.get(queue, moment))
+
+    def first(self) -> int | None:
+        """The next moment of all."""
+        return min((moment for moments in self._moments.values() for moment in moments.values()), default=None)
+
+    def take(self, now: int) -> list[tuple[Duty, str]]:
+        """What is due by now; it is no longer on the agenda."""
+        due = [
+            (duty, queue)
+            for duty, moments in self._moments.items()
+            for queue, moment in moments.items()
+            if moment <= now
+        ]
+        for duty, queue in due:
+            del self._moments[duty][queue]
+        return due

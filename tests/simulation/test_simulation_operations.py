@@ -1,0 +1,206 @@
+"""The operations of `TaskManager` as plain calls, and what a world can be asked about itself."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from simulation import Simulation
+from taskmanager import Job, JobFailed, Retry, TaskManager, UsageError
+from taskmanager.job import State
+from tests.worker.worlds import found
+
+START = "2026-03-28T00:00Z"
+
+
+def shop() -> TaskManager:
+    tm = TaskManager("memory://")
+
+    @tm.handler("charge", retry=Retry(max_retries=2, delay=10))
+    async def charge(job: Job[Any]) -> str:
+        await job.logger(f"charging {job.data.get('card')}")
+        await asyncio.sleep(2)
+        if job.data.get("card") == "empty" or (job.data.get("card") == "shy" and job.attempt == 1):
+            raise ValueError("card declined")
+        return "charged"
+
+    @tm.handler("report", queue="reports", repeat="0 9 * * *")
+    async def report(job: Job[Any]) -> None: ...
+
+    return tm
+
+
+def world(**options: Any) -> Simulation:
+    return Simulation(shop(), start=START, **options)
+
+
+def test_every_operation_of_the_task_manager_is_a_plain_call_of_the_same_name() -> None:
+    setting_up = {
+        "init", "instance", "reset", "handler", "register_handler", "use", "on", "get_context", "run"
+    }  # fmt: skip
+    named = {
+        name
+        for name, value in vars(TaskManager).items()
+        if not name.startswith("_") and inspect.isfunction(value) and name not in setting_up
+    }
+    assert named >= {"emit", "emit_many", "get_job", "cancel", "purge", "schedules", "drain", "stop"}
+    for name in named:
+        assert not inspect.iscoroutinefunction(getattr(Simulation, name)), name
+
+
+def test_an_operation_takes_no_time_and_runs_nothing_of_the_world() -> None:
+    with world() as sim:
+        handle = sim.emit("charge", {"card": "good"})
+        assert handle.status == "emitted"
+        assert found(sim.job(handle)).state == "waiting"
+        assert sim.counts()["waiting"] == 1
+        assert [str(step.kind) for step in sim.timeline] == ["emitted"]
+        assert sim.now == datetime(2026, 3, 28, tzinfo=UTC)
+
+
+def test_a_job_is_found_by_handle_or_by_id_and_queue() -> None:
+    with world() as sim:
+        handle = sim.emit("charge", {"card": "good"}, id="order-1", queue="slow")
+        by_handle, by_id = found(sim.get_job(handle)), found(sim.job("order-1", "slow"))
+        assert by_handle == by_id
+        assert sim.job("order-1") is None
+
+
+def test_emit_many_gives_its_handles_in_order() -> None:
+    with world() as sim:
+        handles = sim.emit_many([{"event": "charge", "data": {"card": n}, "id": str(n)} for n in range(3)])
+        assert [handle.id for handle in handles] == ["0", "1", "2"]
+
+
+def test_a_refusal_is_raised_by_the_plain_call_and_nothing_is_written() -> None:
+    with world() as sim:
+        with pytest.raises(UsageError, match="priority"):
+            sim.emit("charge", priority=1000)
+        with pytest.raises(UsageError):
+            sim.cancel("x", "a queue with spaces")
+        assert not sim.timeline
+
+
+def test_emit_and_wait_lets_the_world_run() -> None:
+    with world() as sim:
+        assert sim.emit_and_wait("charge", {"card": "shy"}, timeout=60) == "charged"
+        assert (sim.now - datetime(2026, 3, 28, tzinfo=UTC)).total_seconds() == 14
+        with pytest.raises(JobFailed, match="card declined"):
+            sim.emit_and_wait("charge", {"card": "empty"}, timeout=600)
+        with pytest.raises(TimeoutError):
+            sim.emit_and_wait("charge", {"card": "good"}, timeout=1)
+
+
+def test_operations_on_a_job() -> None:
+    with world() as sim:
+        later = sim.emit("charge", {"card": "good"}, delay=3600)
+        assert found(sim.promote(later)).state == "waiting"
+        sim.run_until_idle()
+        assert found(sim.job(later)).result == "charged"
+        assert [line.message for line in sim.logs(later)] == ["charging good"]
+        assert found(sim.delete_job(later)).id == later.id
+        assert sim.job(later) is None
+        dropped = sim.emit("charge", {"card": "x"}, delay=60)
+        assert found(sim.cancel(dropped)).state == "cancelled"
+        failed = sim.emit("charge", {"card": "empty"})
+        sim.run_until_idle()
+        assert found(sim.retry(failed)).state == "waiting"
+
+
+def test_operations_on_a_queue() -> None:
+    with world() as sim:
+        sim.pause_queue()
+        assert sim.is_queue_paused()
+        sim.emit("charge", {"card": "empty"})
+        sim.run_until_idle()
+        assert sim.counts() == {state: int(state == "waiting") for state in State}
+        sim.resume_queue()
+        sim.run_until_idle()
+        assert [job.state for job in sim.jobs(state="failed")] == ["failed"]
+        assert sim.retry_all() == 1
+        sim.run_until_idle()
+        assert sim.purge("default", "failed") == 1
+        assert sim.jobs() == []
+        assert sim.queues() == ["default", "reports"]
+        assert [(one.name, one.queue) for one in sim.schedules()] == [("report", "reports")]
+        assert sim.unschedule("report", "reports")
+        assert sim.schedules() == []
+
+
+def test_stop_and_start_are_those_of_all_workers() -> None:
+    with world(workers=3) as sim:
+        sim.stop()
+        assert [node.is_up for node in sim.nodes] == [False] * 3
+        handle = sim.emit("charge", {"card": "good"})
+        sim.advance(60)
+        assert found(sim.job(handle)).state == "waiting"
+        sim.start()
+        sim.run_until_idle()
+        assert found(sim.job(handle)).state == "completed"
+
+
+# ---- what can be asked
+
+
+def test_attempts_are_the_runs_of_an_event() -> None:
+    with world() as sim:
+        sim.emit("charge", {"card": "shy"})
+        sim.emit("charge", {"card": "good"}, queue="elsewhere")
+        sim.run_until_idle()
+        assert [(step.attempt, step.at.second) for step in sim.attempts("charge")] == [(1, 0), (2, 12)]
+        assert len(sim.attempts("charge", "elsewhere")) == 0
+        assert len(sim.attempts("nothing")) == 0
+
+
+def test_explain_tells_a_story_by_id_by_handle_and_by_record() -> None:
+    with world() as sim:
+        handle = sim.emit("charge", {"card": "shy"}, id="order-9", delay=3600)
+        sim.run_until_idle()
+        story = sim.explain(handle)
+        assert story == sim.explain("order-9") == sim.explain(found(sim.job(handle)))
+        for word in ("order-9", "1 h", "ValueError: card declined", "attempt 2", "worker-1"):
+            assert word in story
+        assert "order-9" in sim.explain("order-8")
+
+
+def test_explain_finds_the_queue_of_an_id_and_takes_one_where_there_are_several() -> None:
+    with world() as sim:
+        sim.emit("charge", {"card": "good"}, id="order-9", queue="slow")
+        sim.emit("charge", {"card": "good"}, id="order-9", delay=60)
+        assert "waiting" in sim.explain("order-9")
+        assert "delayed" in sim.explain("order-9", "default")
+
+
+def test_the_summary_counts_by_event() -> None:
+    with world() as sim:
+        for card in ("good", "shy", "empty"):
+            sim.emit("charge", {"card": card})
+        sim.run_until_idle()
+        told = sim.summary["charge"]
+        assert (told.emitted, told.runs, told.completed, told.retries, told.failed, told.dead_letters) == (
+            3, 6, 2, 3, 1, 1
+        )  # fmt: skip
+        assert told.running is not None
+        assert told.running.median == 2
+
+
+def test_the_timeline_is_a_view_at_its_moment_and_survives_the_world() -> None:
+    with world() as sim:
+        sim.emit("charge", {"card": "good"})
+        before = sim.timeline
+        sim.run_until_idle()
+        assert (len(before), len(sim.timeline)) == (1, 3)
+    assert "charge" in str(sim.timeline)
+
+
+def test_the_repr_says_where_the_world_stands() -> None:
+    with world(seed=7, workers=2) as sim:
+        assert repr(sim) == "<Simulation at 2026-03-28T00:00:00+00:00, seed=7, 2 workers up, 0 steps>"
+        sim.nodes[0].crash()
+        sim.emit("charge", {"card": "good"})
+        assert repr(sim) == "<Simulation at 2026-03-28T00:00:00+00:00, seed=7, 1 of 2 workers up, 1 step>"
+    assert repr(sim).startswith("<Simulation (closed) at 2026-03-28")

@@ -1,0 +1,154 @@
+"""Stopping on the machine's own clock: from another task, from a handler, cancelled, and again and again."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+
+from taskmanager import Job, TaskManager
+from tests.worker.real_world import PATIENCE_S, ended, until
+
+
+def test_a_stop_from_another_task_lets_the_running_handler_end() -> None:
+    async def main() -> None:
+        tm = TaskManager("memory://")
+        begun, go_on = asyncio.Event(), asyncio.Event()
+
+        @tm.handler("work")
+        async def work(job: Job[Any]) -> str:
+            begun.set()
+            await go_on.wait()
+            return "done"
+
+        await tm.start()
+        handle = await tm.emit("work")
+        await begun.wait()
+        stopping = asyncio.create_task(tm.stop())
+        await asyncio.sleep(0)
+        go_on.set()
+        await stopping
+        job = await handle.refresh()
+        assert job is not None
+        assert job.result == "done"
+        await tm.stop()
+
+    asyncio.run(main())
+
+
+def test_a_stop_that_is_begun_by_a_handler_completes() -> None:
+    async def main() -> None:
+        tm = TaskManager("memory://", grace=5)
+        stops: list[asyncio.Task[None]] = []
+
+        @tm.handler("last")
+        async def last(job: Job[Any]) -> str:
+            stops.append(asyncio.create_task(tm.stop()))
+            return "goodbye"
+
+        await tm.start()
+        handle = await tm.emit("last")
+        assert await handle.result(PATIENCE_S) == "goodbye"
+        async with asyncio.timeout(PATIENCE_S):
+            await stops[0]
+
+    asyncio.run(main())
+
+
+def test_a_stop_awaited_by_one_of_its_own_handlers_is_refused_with_the_remedy() -> None:
+    async def main() -> None:
+        tm = TaskManager("memory://")
+
+        @tm.handler("last")
+        async def last(job: Job[Any]) -> None:
+            await tm.stop()
+
+        async with tm:
+            await tm.emit("last", id="l")
+            job = await ended(tm, "l")
+        assert job.error is not None
+        assert job.error.type == "UsageError"
+        assert "create_task" in job.error.message
+
+    asyncio.run(main())
+
+
+def test_a_stop_that_is_itself_cancelled_still_leaves_nothing_running() -> None:
+    async def main() -> None:
+        tm = TaskManager("memory://", grace=60)
+        begun = asyncio.Event()
+        cleaned = []
+
+        @tm.handler("work")
+        async def work(job: Job[Any]) -> None:
+            begun.set()
+            try:
+                await asyncio.sleep(3600)
+            finally:
+                cleaned.append(job.id)
+
+        await tm.start()
+        handle = await tm.emit("work", id="w")
+        await begun.wait()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(tm.stop(), 0.02)
+        assert cleaned == ["w"]
+        left = [task.get_name() for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        assert left == []
+        job = await handle.refresh()
+        assert job is not None
+        assert job.state == "waiting"
+        await tm.stop()
+
+    asyncio.run(main())
+
+
+def test_start_and_stop_at_the_same_time_and_many_times_end_as_they_should() -> None:
+    async def main() -> None:
+        tm = TaskManager("memory://")
+
+        @tm.handler("work")
+        async def work(job: Job[Any]) -> int:
+            return int(job.data["n"])
+
+        for n in range(5):
+            await asyncio.gather(tm.start(), tm.start())
+            assert await tm.emit_and_wait("work", {"n": n}, timeout=PATIENCE_S) == n
+            await asyncio.gather(tm.stop(), tm.stop())
+        names = {thread.name for thread in threading.enumerate()}
+        assert "taskmanager-heartbeat" not in names
+
+    asyncio.run(main())
+
+
+def test_a_plain_handler_left_behind_does_not_hold_the_stop_and_cannot_settle() -> None:
+    async def main() -> None:
+        tm = TaskManager("memory://", grace=0.01)
+        begun, release, returned = threading.Event(), threading.Event(), threading.Event()
+
+        @tm.handler("plain")
+        def plain(job: Job[Any]) -> str:
+            begun.set()
+            release.wait(PATIENCE_S)
+            returned.set()
+            return "too late"
+
+        await tm.start()
+        handle = await tm.emit("plain")
+        await until(begun.is_set)
+        await tm.stop()
+        release.set()
+        await until(returned.is_set)
+        job = await handle.refresh()
+        assert job is not None
+        assert (job.state, job.result) == ("active", None)
+        await tm.stop()
+
+    monkey = pytest.MonkeyPatch()
+    monkey.setattr("taskmanager.worker.worker.CANCEL_PATIENCE_S", 0.02)
+    try:
+        asyncio.run(main())
+    finally:
+        monkey.undo()

@@ -239,16 +239,12 @@ class Wire:
     async def claim(
         self, queue: str, worker: str, holds: Collection[int], limit: int, lease_ms: int, suspect_losses: int
     ) -> Claimed:
-        return await self._call(
-            lambda: self._store.claim(queue, worker, holds, limit, lease_ms, suspect_losses), queue
-        )
+        return await self._call(lambda: self._store.claim(queue, worker, holds, limit, lease_ms, suspect_losses), queue)
 
     async def extend(
         self, queue: str, worker: str, holds: Collection[int], lease_ms: int, journal: Sequence[Journal] = ()
     ) -> Extended:
-        return await self._call(
-            lambda: self._store.extend(queue, worker, holds, lease_ms, journal), queue
-        )
+        return await self._call(lambda: self._store.extend(queue, worker, holds, lease_ms, journal), queue)
 
     async def settle(
         self,
@@ -266,15 +262,11 @@ class Wire:
 
         return await self._call(effect, queue)
 
-    async def cancel(
-        self, queue: str, ref: JobRef, batch: Batch, transient: Collection[State] = NOTHING
-    ) -> Controlled:
+    async def cancel(self, queue: str, ref: JobRef, batch: Batch, transient: Collection[State] = NOTHING) -> Controlled:
         return await self._call(lambda: self._store.cancel(queue, ref, batch, transient), queue)
 
     async def reap(self, queue: str, worker: str, holds: Collection[int], limit: int, lease_ms: int) -> Claimed:
-        return await self._call(
-            lambda: self._store.reap(queue, worker, holds, limit, lease_ms), queue
-        )
+        return await self._call(lambda: self._store.reap(queue, worker, holds, limit, lease_ms), queue)
 
     async def advance(
         self,

@@ -14,7 +14,7 @@ import os
 import random
 import socket
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
 from taskmanager.clock import monotonic
@@ -22,6 +22,7 @@ from taskmanager.engine import Engine
 from taskmanager.job import Fact
 
 T = TypeVar("T")
+
 
 class Pulse(Protocol):
     """See `Runtime.pulse`."""

@@ -7,8 +7,6 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context
 from typing import Any, TypeVarTuple
 
-import pytest
-
 from taskmanager.engine import Answer
 from taskmanager.engines.waiters import Waiters
 

@@ -92,6 +92,7 @@ class VirtualLoop(SchedulingLoop):
         self.tasks_made = 0
         self.pilots: set[asyncio.Task[Any] | None] = set()
         self._halted = False
+        self._drives = 0
         self._failure: BaseException | None = None
 
     # ---- the drive
@@ -124,13 +125,23 @@ class VirtualLoop(SchedulingLoop):
             raise RuntimeError("the simulation is running already: this call came from inside it; use `await` there")
         halted, self._halted = self._halted, False
         self._timers.unfold(self.clock.us)
-        with seated(self):
-            halt = self._drive(until, limit_us, at_rest, stop_when_only_background)
+        self._drives += 1
+        try:
+            with seated(self):
+                halt = self._drive(until, limit_us, at_rest, stop_when_only_background)
+        finally:
+            self._drives -= 1
         self._halted = halted
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
         return halt
+
+    @property
+    def would_call_next(self) -> bool:
+        """Whether an engine call made now would be the very next thing that happens: nothing is ready, or due now."""
+        heap = self._timers.heap
+        return self._drives > 0 and not self._ready and not (heap and heap[0][0] <= self.clock.us)
 
     def _drive(
         self,

@@ -57,7 +57,7 @@ class NodeRuntime:
         return self._exchange.now_ms()
 
     async def pulse(self, key: object, seconds: float, *, keeps_fresh: bool = True) -> None:
-        await self._loop.pulse(key, seconds, keeps_fresh=keeps_fresh)  # type: ignore[arg-type]  # duties are hashable
+        await self._loop.pulse(key, seconds, keeps_fresh=keeps_fresh)
 
     def was_frozen(self, since_s: float, longest_s: float) -> bool:
         return self._loop.jumped_since(since_s, longest_s)

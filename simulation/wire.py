@@ -43,6 +43,7 @@ from taskmanager.engine import (
     Settlement,
 )
 from taskmanager.engines.waiters import Waiters
+from taskmanager.errors import InvariantError
 from taskmanager.job import Emission, Fact, Kind, LogLine, Plan, State, StoredJob, StoredSchedule
 
 T = TypeVar("T")
@@ -119,20 +120,52 @@ class Exchange:
             call.reply.set_exception(error)
 
     def _answer(self, call: _Call, answer: Any) -> None:
-        if isinstance(answer, Answer):
-            if answer.facts or _has_news(answer):
-                self.loop.stir()
-            if call.queue is not None and not answer.replayed:
-                self.record(answer.facts)
-                self.waiters.notice(call.queue, answer)
-                for fact in answer.facts:
-                    if fact.kind in _ENDS and fact.job_id is not None:
-                        self.waiters.ended(call.queue, fact.job_id)
-                if isinstance(answer, Controlled) and answer.job is not None:
-                    # A follow-up that a cancel drops ends without a step.
-                    self.waiters.ended(call.queue, answer.job.id)
+        # The caller is resumed before those whom its call wakes, as where it was answered on the spot.
         if not call.reply.done() and not call.wire.is_cut:
             call.reply.set_result(answer)
+        self._take_effect(call.queue, answer)
+
+    def _take_effect(self, queue: str | None, answer: Any) -> None:
+        """Records what an answer tells, and wakes whom it concerns."""
+        if not isinstance(answer, Answer):
+            return
+        if answer.facts or _has_news(answer):
+            self.loop.stir()
+        if queue is None or answer.replayed:
+            return
+        self.record(answer.facts)
+        self.waiters.notice(queue, answer)
+        for fact in answer.facts:
+            if fact.kind in _ENDS and fact.job_id is not None:
+                self.waiters.ended(queue, fact.job_id)
+        if isinstance(answer, Controlled) and answer.job is not None:
+            # A follow-up that a cancel drops ends without a step.
+            self.waiters.ended(queue, answer.job.id)
+
+    # ---- the short way
+
+    def answers_on_the_spot(self) -> bool:
+        """Whether a call made now would be dispatched next and answered at once: then it need not stand in line.
+
+        Nothing can be told from the detour, but it saves half of the cost of a call.
+        """
+        return (
+            not self.store.suspends
+            and not self._own
+            and not self.is_asked
+            and not self.is_stepping
+            and self.loop.would_call_next
+        )
+
+    def answer(self, coroutine: Coroutine[Any, Any, T], queue: str | None) -> T:
+        """The answer of a store that does not suspend."""
+        try:
+            coroutine.send(None)
+        except StopIteration as ended:
+            answer: T = ended.value
+            self._take_effect(queue, answer)
+            return answer
+        raise InvariantError("an engine that says it does not suspend has suspended")
 
     # ---- what happened
 
@@ -217,9 +250,12 @@ class Wire:
         self.is_cut = True
 
     async def _call(self, start: Callable[[], Coroutine[Any, Any, T]], queue: str | None = None) -> T:
-        reply: asyncio.Future[T] = self._exchange.loop.create_future()
+        exchange = self._exchange
+        if not self.is_cut and exchange.answers_on_the_spot():
+            return exchange.answer(start(), queue)
+        reply: asyncio.Future[T] = exchange.loop.create_future()
         if not self.is_cut:
-            self._exchange.submit(_Call(self, start, reply, queue))
+            exchange.submit(_Call(self, start, reply, queue))
         return await reply
 
     async def open(self, *, simulated: bool = False) -> None:

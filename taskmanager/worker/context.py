@@ -84,7 +84,10 @@ class Context:
 
     def get(self, name: str, default: Any = None) -> Any:
         """The item or attribute, or `default`."""
-        return self[name] if name in self else default
+        try:
+            return self[name]
+        except KeyError:
+            return default
 
     def __repr__(self) -> str:
         return f"<ctx over {self._inner!r}>"

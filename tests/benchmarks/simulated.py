@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 import time_machine
-from croniter import croniter
+from croniter import croniter  # type: ignore[import-untyped]  # it ships no types
 
 from simulation import Simulation
 from taskmanager import Job, TaskManager

@@ -128,6 +128,7 @@ class Model(Runs):
         return {"job": self.read(job), "refused": self.read(job).state}
 
     def requeue(self, job: StoredJob) -> None:
+        self.kept = [kept for kept in self.kept if kept.job.serial != job.serial]
         job.failures = job.losses = 0
         job.error = job.reason = job.finished_at = job.dead_letter = None
         job.requeued = True

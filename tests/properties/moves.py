@@ -85,6 +85,18 @@ def claim_at_the_edge(machine: EngineMachine, off_by: int) -> None:
     machine.pair.claim("w1", 2)
 
 
+def claim_at_expiry(machine: EngineMachine) -> None:
+    machine.pair.enqueue(Emission("send", "b", expires_ms=5, replace=True))
+    machine.pair.pass_time(5)
+    machine.pair.claim("w1", 2)
+
+
+def advance_twice(machine: EngineMachine) -> None:
+    machine.pair.enqueue(NIGHTLY)
+    machine.advance_one(0, 1, late=False, dropped=0)
+    machine.advance_one(len(machine.revisions) - 1, 1, late=True, dropped=0)
+
+
 def fail_and_requeue(machine: EngineMachine) -> None:
     for worker, claims in machine.pair.hands.items():
         machine.end(worker, list(claims.values())[:1], RUNS["fails for good"], ())
@@ -136,6 +148,8 @@ MOVES |= {
     **{f"{ms} ms pass": lambda machine, ms=ms: machine.pair.pass_time(ms) for ms in (1, 5, 10, 20, 40)},  # type: ignore[misc]
     "leading emissions in a row": burst(LEADING, 90, 4),
     "trailing emissions in a row": burst(TRAILING, 15, 5),
+    "claim at the edge of an expiry": lambda machine: claim_at_expiry(machine),
+    "advance twice by one revision": lambda machine: advance_twice(machine),
     "claim at the next moment": lambda machine: claim_at_the_edge(machine, 0),
     "claim just before the next moment": lambda machine: claim_at_the_edge(machine, -1),
     "on to the next moment": lambda machine: machine.pass_to_a_moment_at(0, 0),

@@ -13,11 +13,14 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import run_state_machine_as_test
 
+from simulation import SimulationStuck
 from taskmanager.errors import InvariantError
 from tests.engines.conformance.conftest import ENGINES
-from tests.properties import engine_bugs
+from tests.properties import engine_bugs, worker_bugs, world_laws
 from tests.properties.machine import machine_of
 from tests.properties.moves import MOVES
+from tests.properties.world import Program, programs
+from tests.properties.world import play as play_world
 
 FOUND = (AssertionError, InvariantError)
 DRAWS = settings(
@@ -28,8 +31,9 @@ DRAWS = settings(
     suppress_health_check=list(HealthCheck),
     report_multiple_bugs=False,
 )
-PLAYS, PROGRAMS = 300, 60
-"""How many random plays of moves, and then how many programs of the whole machine, a fault may survive."""
+PLAYS, PROGRAMS, WORLDS = 300, 60, 150
+"""How many random plays of moves, and then programs of the whole machine, a fault of an engine may survive; how many
+worlds a fault of a worker may."""
 
 
 @settings(DRAWS, max_examples=PLAYS)
@@ -49,8 +53,15 @@ def run_programs() -> None:
     run_state_machine_as_test(machine_of(ENGINES["memory"]), settings=drawn)
 
 
+@settings(DRAWS, max_examples=WORLDS)
+@given(programs)
+def run_worlds(program: Program) -> None:
+    world_laws.check(play_world(program))
+
+
 def test_with_nothing_planted_the_same_programs_find_nothing() -> None:
     run_programs()
+    run_worlds()
 
 
 @pytest.mark.parametrize("plant", engine_bugs.BUGS.values(), ids=engine_bugs.BUGS)
@@ -60,3 +71,12 @@ def test_a_fault_of_an_engine_is_found(
     plant(monkeypatch)
     with pytest.raises(FOUND):
         run_programs()
+
+
+@pytest.mark.parametrize("plant", worker_bugs.BUGS.values(), ids=worker_bugs.BUGS)
+def test_a_fault_of_a_worker_is_found(
+    plant: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(monkeypatch)
+    with pytest.raises((*FOUND, SimulationStuck)):
+        run_worlds()

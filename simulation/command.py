@@ -66,13 +66,13 @@ EngineUrl = Annotated[
 Only = Annotated[
     list[str] | None, typer.Option("--only", metavar="EVENT", help="Show this event only; may be given several times.")
 ]
-All = Annotated[bool, typer.Option("--all", help="Show every step, not a digest.")]
+All = Annotated[bool, typer.Option("--all", metavar="", help="Show every step, not a digest.")]
 AtMost = Annotated[
     int | None,
     typer.Option("--limit", metavar="N", min=1, help="Show at most N lines of the timeline, its head and its tail."),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show only the summary.")]
-Json = Annotated[bool, typer.Option("--json", help="Print all steps as JSON lines and nothing else.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", metavar="", help="Show only the summary.")]
+Json = Annotated[bool, typer.Option("--json", metavar="", help="Print all steps as JSON lines and nothing else.")]
 
 
 def simulate(

@@ -8,6 +8,7 @@ event that goes well more than `RARE` times a day.
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -56,6 +57,8 @@ _JOB_WIDTH = 48
 _REST_WIDTH = 50
 """What a line takes beside the job; in a narrow terminal the job gets what is left."""
 _LEAST_JOB_WIDTH = 16
+_HANGING = 18
+"""Where an error goes on that does not fit its line: below the words that say what happened."""
 _DAY_MS = 86_400_000
 RARE = 2
 """A digest names the routine lives of an event up to so many a day; of more it says how many they were."""
@@ -125,6 +128,7 @@ class _Columns:
     def __init__(self, facts: Sequence[Fact], width: int | None) -> None:
         self.several_queues = len({fact.queue for fact in facts}) > 1
         self.several_workers = len({fact.worker for fact in facts if fact.worker is not None}) > 1
+        self.width = width
         room = _JOB_WIDTH if width is None else max(_LEAST_JOB_WIDTH, min(_JOB_WIDTH, width - _REST_WIDTH))
         self.job_width = min(room, max((cell_len("".join(self._job(fact))) for fact in facts), default=room))
 
@@ -139,7 +143,7 @@ class _Columns:
     def line(self, fact: Fact, is_quiet: bool) -> Text:
         symbol, style = STYLES[fact.kind]
         name, rest = self._job(fact)
-        cut = set_cell_size(name + rest, self.job_width)
+        cut = _fitted(name + rest, self.job_width)
         is_error = fact.kind in {Kind.FAILED, Kind.RETRIED}  # never cut: it is what one came to read
         text = Text(overflow="ellipsis", no_wrap=not is_error, style="dim" if is_quiet else "")
         text.append(f"  {clock_text(fact.at)[11:-1]}  ", style="dim")
@@ -149,9 +153,20 @@ class _Columns:
         text.append(f"  {'' if fact.attempt is None else f'#{fact.attempt}':<3}", style="dim")
         if self.several_workers:
             text.append(f" {fact.worker or '':<12}", style="dim")
-        text.append(f" {detail_words(fact)}", style="red" if fact.kind is Kind.FAILED else "")
+        told, told_style = detail_words(fact), "red" if fact.kind is Kind.FAILED else ""
+        if is_error and self.width is not None and text.cell_len + 1 + cell_len(told) > self.width > 2 * _HANGING:
+            text.rstrip()
+            for line in textwrap.wrap(told, self.width - _HANGING, break_on_hyphens=False):
+                text.append(f"\n{' ' * _HANGING}{line}", style=told_style)
+            return text
+        text.append(f" {told}", style=told_style)
         text.rstrip()
         return text
+
+
+def _fitted(words: str, width: int) -> str:
+    """So wide exactly; what is cut ends in an ellipsis."""
+    return set_cell_size(words, width) if cell_len(words) <= width else set_cell_size(words, width - 1) + "…"
 
 
 def routine(facts: Sequence[Fact]) -> frozenset[int]:

@@ -40,8 +40,10 @@ from taskmanager.clock import datetime_of, duration_ms, moment_ms
 from taskmanager.connection import Connection
 from taskmanager.engines import open_engine
 from taskmanager.errors import UsageError
+from taskmanager.handles import JobHandle
 from taskmanager.job import Fact, Kind
 from taskmanager.manager import TaskManager, give_back, lend
+from taskmanager.records import JobRecord
 from taskmanager.settings import whole
 from taskmanager.steps import Step
 
@@ -243,6 +245,8 @@ class Simulation(Operations):
     def explain(self, job_id: Any, queue: str | None = None) -> str:
         """One job's story, in words; by id or by handle."""
         if not isinstance(job_id, str):
+            if not isinstance(job_id, JobHandle | JobRecord):
+                raise UsageError(f"explain takes a job's id, handle or record, got {job_id!r}")
             queue, job_id = job_id.queue, job_id.id
         home = queue or next((fact.queue for fact in self._facts if fact.job_id == job_id), "default")
         return explain(job_id, self.timeline, self.get_job(job_id, home), queue=home)
@@ -283,6 +287,8 @@ class Simulation(Operations):
                 self._pursuit.go_to(limit_us)
             return
         reached = goal
+        if asyncio.iscoroutinefunction(reached):
+            raise UsageError(f"goal must be a plain function or a moment, got the async {goal!r}")
         with self._driving():
             self._exchange.is_stepping = True
             try:
@@ -298,7 +304,12 @@ class Simulation(Operations):
         with self._driving():
             self._pursuit.reach(never, "idleness", idle_ends=True)
 
-    drain = run_until_idle
+    def drain(self, timeout: timedelta | float | None = None) -> None:
+        """The same idle; raises `TimeoutError` where it is not reached within `timeout` seconds of virtual time."""
+        if timeout is None:
+            self.run_until_idle()
+        else:
+            self.run(self._tm.drain(timeout))
 
     def run(self, awaitable: Awaitable[T]) -> T:
         """Runs an awaitable inside the world, in virtual time, and returns its result.

@@ -40,7 +40,8 @@ def _say_version(wanted: bool) -> None:
 
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version and exit.")
+        bool,
+        typer.Option("--version", metavar="", callback=_say_version, is_eager=True, help="Print the version and exit."),
     ] = False,
 ) -> None:
     pass

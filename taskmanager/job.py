@@ -90,7 +90,7 @@ class ErrorInfo:
     traceback: str | None = None
 
     def __str__(self) -> str:
-        return f"{self.type}: {self.message}".replace("\n", " ").strip()
+        return " ".join(f"{self.type}: {self.message}".splitlines()).strip()
 
 
 @dataclass(frozen=True, slots=True)

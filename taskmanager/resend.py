@@ -26,17 +26,16 @@ _LONGEST_WAIT_S = 2.0
 
 
 async def resend(call: Callable[[], Awaitable[T]], rng: random.Random, *, for_s: float | None = RESEND_S) -> T:
-    """The answer of `call()`, repeated while it raises `EngineUnavailable`; that is what it raises after `for_s`
-    seconds.
-    """
-    started = monotonic()
+    """The answer of `call()`, repeated while it raises `EngineUnavailable`, for `for_s` seconds from the first time."""
+    failed_s: float | None = None
     wait_s = _FIRST_WAIT_S
     while True:
         try:
             return await call()
         except EngineUnavailable as error:
+            failed_s = monotonic() if failed_s is None else failed_s
             pause_s = wait_s * rng.uniform(0.5, 1.0)
-            if for_s is not None and monotonic() - started + pause_s > for_s:
+            if for_s is not None and monotonic() - failed_s + pause_s > for_s:
                 raise EngineUnavailable(
                     f"no answer within {for_s:g} s ({error}); what was sent is perhaps stored, and may be sent again"
                 ) from error

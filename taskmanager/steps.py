@@ -182,7 +182,7 @@ def _say(phrase: str, key: str, value: object) -> str:
         if key == "fraction":
             return phrase.format(f"{value:.0%}")
         return phrase.format(_plain_number(value))
-    return phrase.format(str(value).replace("\r", " ").replace("\n", " "))
+    return phrase.format(" ".join(str(value).splitlines()))
 
 
 def _ordered(detail: Mapping[str, Any]) -> list[str]:

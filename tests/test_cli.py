@@ -127,6 +127,20 @@ def test_a_narrow_terminal_gets_lines_that_fit_and_the_summary_in_two_tables(
     assert "…" not in said.out.split("event")[1]
 
 
+def test_an_error_too_long_for_its_line_goes_on_below_it_whole_and_indented(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    shell.write("wordy.py", APP.replace('"now and then"', '"said " * 40').replace("< 0.1", "< 2"))
+    said = shell.simulate("wordy.py:tm", "--hours", "0.2", "--only", "tick")
+    pages = said.out.split("\nevent")[0].splitlines()
+    assert max(map(len, pages)) <= 80
+    below = [line for line in pages if "said" in line]
+    assert sum(line.count("said") for line in below) == 40
+    assert {line[:19].strip() for line in below[1:]} <= {"s"}
+    assert all(line.startswith(" " * 18) for line in below)
+
+
 def test_nothing_is_cut_and_nothing_coloured_where_the_output_is_no_terminal(shell: Shell) -> None:
     shell.write("loud.py", APP.replace('"now and then"', '"loud " * 60').replace("< 0.1", "< 2"))
     said = shell.simulate("loud.py:tm", "--hours", "1")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from taskmanager.job import Fact, Kind
+from taskmanager.job import ErrorInfo, Fact, Kind
 from taskmanager.steps import Step, clock_text, detail_words, span_words
 
 AT = int(datetime(2026, 3, 29, 1, tzinfo=UTC).timestamp() * 1000)
@@ -145,3 +145,9 @@ def test_a_clock_text_always_has_one_width() -> None:
 )
 def test_details_are_put_in_words(kind: Kind, detail: dict[str, Any] | None, words: str) -> None:
     assert detail_words(Fact(AT, kind, "q", detail=detail)) == words
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n", "\x0b", "\x85", "\u2028"])
+def test_an_error_and_a_detail_are_one_line_whatever_ends_a_line(end: str) -> None:
+    assert str(ErrorInfo("E", f"a{end}b")) == "E: a b"
+    assert detail_words(FACT._replace(detail={"reason": f"a{end}b"})) == "a b"

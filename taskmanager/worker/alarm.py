@@ -17,17 +17,28 @@ _UNAVAILABLE_PAUSE_S = 0.5
 class Alarm:
     """One sleeper. A ring while it is awake does nothing: who is awake looks for itself before it sleeps again."""
 
-    __slots__ = ("_connection", "_rung", "_sleeper")
+    __slots__ = ("_bell", "_connection", "_rung", "_sleeper")
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._rung = False
+        self._bell: asyncio.Future[None] | None = None
         self._sleeper: asyncio.Task[object] | None = None
 
     def ring(self) -> None:
+        if self._bell is not None and not self._bell.done():
+            self._bell.set_result(None)
         if self._sleeper is not None and not self._rung:
             self._rung = True
             self._sleeper.cancel()
+
+    async def until_rung(self) -> None:
+        """Sleeps until it is rung, whatever happens in the engine."""
+        self._bell = asyncio.get_running_loop().create_future()
+        try:
+            await self._bell
+        finally:
+            self._bell = None
 
     async def sleep(self, seen: Mapping[str, int], until: int | None) -> Collection[str] | None:
         """The queues whose tide or next due moment changed, none where `until` (engine ms) has come; None if rung."""

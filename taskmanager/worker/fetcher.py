@@ -78,7 +78,7 @@ class Fetcher:
         if self._worker.free <= 0:
             # Only a freed slot, or the stop, makes a difference now.
             self._full = True
-            await self._alarm.sleep({}, None)
+            await self._alarm.until_rung()
             self._full = False
             return
         self._rounds = 0

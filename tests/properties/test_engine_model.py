@@ -9,7 +9,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from tests.engines.conformance.conftest import ENGINES
 from tests.properties.machine import machine_of
 
-PROGRAMS, STEPS = 200, 50
+PROGRAMS, STEPS = 100, 50
 
 
 @pytest.mark.parametrize("engine", list(ENGINES))

@@ -22,6 +22,7 @@ from taskmanager.records import JobRecord
 RETRIES, RETRY_DELAY, TIMEOUT, CONCURRENCY, LEASE = 2, 5, 20, 2, 15
 QUEUES = ("default", "other")
 WORKERS = 2
+MAX_STEPS = 3000  # far more than any program takes: a world that never ends is a finding, not a wait
 Act = tuple[Any, ...]
 Program = Sequence[Act]
 
@@ -139,7 +140,7 @@ def play(program: Program, engine: str = "memory://") -> Played:
     def build() -> TaskManager:
         return application(runs, lambda: worlds[0].now)
 
-    sim = Simulation(build, start="2026-03-28T00:00:30Z", seed=7, workers=WORKERS, engine=engine)
+    sim = Simulation(build, start="2026-03-28T00:00:30Z", seed=7, workers=WORKERS, engine=engine, max_steps=MAX_STEPS)
     worlds.append(sim)
     with sim:
         for act in program:

@@ -204,3 +204,29 @@ def test_the_repr_says_where_the_world_stands() -> None:
         sim.emit("charge", {"card": "good"})
         assert repr(sim) == "<Simulation at 2026-03-28T00:00:00+00:00, seed=7, 1 of 2 workers up, 1 step>"
     assert repr(sim).startswith("<Simulation (closed) at 2026-03-28")
+
+
+def test_drain_takes_a_timeout_in_virtual_time() -> None:
+    with world() as sim:
+        sim.emit("charge", {"card": "good"}, delay=60)
+        with pytest.raises(TimeoutError):
+            sim.drain(timeout=10)
+        sim.drain(timeout=60)
+        assert sim.counts()["completed"] == 1
+        sim.emit("charge", {"card": "new"}, delay=60)
+        sim.drain()
+        assert sim.counts()["completed"] == 2
+
+
+@pytest.mark.parametrize("what", [None, 5, b"x"])
+def test_explain_refuses_what_names_no_job(what: Any) -> None:
+    with world() as sim, pytest.raises(UsageError, match="id, handle or record"):
+        sim.explain(what)
+
+
+def test_run_until_refuses_an_async_goal() -> None:
+    async def reached() -> bool:
+        return False
+
+    with world() as sim, pytest.raises(UsageError, match="plain function"):
+        sim.run_until(reached)

@@ -35,6 +35,8 @@ def prune(queue: Queue, limits: Mapping[State, Limit], limit: int, now: int) -> 
 
 
 def _beyond(jobs: dict[int, StoredJob], bound: Limit, now: int, limit: int) -> list[StoredJob]:
+    if not jobs:
+        return []
     surplus = 0 if bound.count is None else len(jobs) - bound.count
     beyond: list[StoredJob] = []
     for job in islice(jobs.values(), max(0, limit)):

@@ -92,20 +92,24 @@ class Minor(Timer):
 
 
 class Pulse(Minor):
-    """A timer on a grid. `keeps_fresh` says that its last beat before anything happens must not be left out."""
+    """A timer on a grid. `keeps_fresh` says that its last beat before anything happens must not be left out.
 
-    __slots__ = ("grid", "keeps_fresh")
+    `owner`, where there is one, is who needs no telling of its own calls: the pulse looks for what others have done.
+    """
+
+    __slots__ = ("grid", "keeps_fresh", "owner")
     grid: Grid
     keeps_fresh: bool
+    owner: object
 
 
 @dataclass(slots=True, eq=False)
 class Grid:
-    """Where a pulse fires: `anchor_us` plus whole periods. `seen` is the world's stir count when it last fired."""
+    """Where a pulse fires: `anchor_us` plus whole periods. `seen` is what had stirred when it last fired."""
 
     anchor_us: int
     period_us: int
-    seen: int | None = None
+    seen: tuple[bool, int] | None = None
 
     def after(self, us: int) -> int:
         """The first point after a moment."""

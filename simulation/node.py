@@ -56,8 +56,8 @@ class NodeRuntime:
     def engine_now(self, received_at: int, received_s: float) -> int:
         return self._exchange.now_ms()
 
-    async def pulse(self, key: object, seconds: float, *, keeps_fresh: bool = True) -> None:
-        await self._loop.pulse(key, seconds, keeps_fresh=keeps_fresh)
+    async def pulse(self, key: object, seconds: float, *, keeps_fresh: bool = True, only_others: bool = False) -> None:
+        await self._loop.pulse(key, seconds, keeps_fresh=keeps_fresh, owner=self if only_others else None)
 
     def was_frozen(self, since_s: float, longest_s: float) -> bool:
         return self._loop.jumped_since(since_s, longest_s)
@@ -122,7 +122,7 @@ class Node:
         self._boots += 1
         current_node.set(self)
         name = self._runtime.incarnation()
-        wire = Wire(self._exchange)
+        wire = Wire(self._exchange, self._runtime)
         client = Client(self._app, Connection(wire, simulated=True), self._runtime, name)
         async with AsyncExitStack() as stack:
             ctx = await stack.enter_async_context(entered(self._app.settings))

@@ -127,7 +127,8 @@ class SchedulingLoop(RefusingLoop):
         What was passed fires when the loop is driven next: each timer once, in the order of its moment.
         """
         self._timers.unfold(self.clock.us)
-        self._timers.stirs += 1
+        self._timers.stir(None)
+        self._timers.unpark(self.clock.us)  # so that what was passed fires once, parked or not
         self.clock.move_to(self.clock.us + us)
         self._jumps.append((self.time(), us / 1_000_000))
 
@@ -140,7 +141,7 @@ class SchedulingLoop(RefusingLoop):
 
     # ---- pulses
 
-    async def pulse(self, key: Hashable, seconds: float, *, keeps_fresh: bool = True) -> None:
+    async def pulse(self, key: Hashable, seconds: float, *, keeps_fresh: bool = True, owner: object = None) -> None:
         """Waits for the next point of the key's grid; points that change nothing are skipped (`simulation.timers`)."""
         period_us = max(round(seconds * 1_000_000), 1)
         now_us = self.clock.us
@@ -150,6 +151,7 @@ class SchedulingLoop(RefusingLoop):
         timer = bare(Pulse)
         timer.grid = grid
         timer.keeps_fresh = keeps_fresh
+        timer.owner = owner
         self._timers.set(due_us, timer, release, (waiter,), None)
         try:
             await waiter
@@ -160,9 +162,9 @@ class SchedulingLoop(RefusingLoop):
         """Ends a key's grid: its next pulse starts a new one."""
         self._timers.forget(key)
 
-    def stir(self) -> None:
-        """Something happened that is not a pulse: the next beat of every pulse counts."""
-        self._timers.stirs += 1
+    def stir(self, source: object = None) -> None:
+        """Something happened that is not a pulse, by `source` or somebody outside: the next beat of pulses counts."""
+        self._timers.stir(source)
 
     @property
     def fold(self) -> bool:

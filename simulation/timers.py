@@ -13,7 +13,8 @@ of the grid. Pulses are *folded*:
 1. Whatever may matter to a pulse stirs the world: a foreground timer that fires, an engine call that changed something,
    a jump. A background timer does not by itself: what comes of it is an engine call.
 2. A pulse that has fired since the world was last stirred is foldable. One that has not, is not: so the first point of
-   its grid after anything happened always fires.
+   its grid after anything happened always fires. For a pulse that keeps nothing fresh only calls count, and where it
+   has an owner only those of others: it looks for what its owner cannot know.
 3. When the clock is about to move, let the horizon be the next ordinary timer, or just past the limit of the drive
    where that is sooner. A foldable pulse skips the points of its grid before the horizon, except the last one if it
    keeps something fresh. So a lease is fresh when the next thing happens, and 47 idle hours cost one beat.
@@ -60,6 +61,8 @@ class Timers:
     ahead: list[PulseEntry] = field(default_factory=list)
     parked: list[PulseEntry] = field(default_factory=list)
     stirs: int = 0
+    calls: int = 0
+    calls_of: dict[object, int] = field(default_factory=dict)
     fold: bool = True
     number: Callable[[], int] = field(default_factory=lambda: count(1).__next__)
     _dead: int = 0
@@ -67,7 +70,7 @@ class Timers:
     _grids: dict[Hashable, Grid] = field(default_factory=dict)
     _ahead_stirs: int = 0
     _ahead_horizon: int = 0
-    _parked_stirs: int = 0
+    _parked_calls: int = 0
 
     def set(
         self, us: int, timer: Timer, callback: Callable[..., object], args: tuple[Any, ...], context: Context | None
@@ -134,12 +137,23 @@ class Timers:
             else:
                 self._minor -= 1
                 if type(timer) is Pulse:
-                    timer.grid.seen = self.stirs
+                    timer.grid.seen = self.news_for(timer)
             ready(timer)
         if stirred:
             self.stirs += 1
 
     # ---- pulses
+
+    def stir(self, source: object) -> None:
+        """A call of `source` (None: somebody outside) changed something, or the clock jumped."""
+        self.stirs += 1
+        self.calls += 1
+        if source is not None:
+            self.calls_of[source] = self.calls_of.get(source, 0) + 1
+
+    def news_for(self, pulse: Pulse) -> tuple[bool, int]:
+        """How much has happened that may matter to a pulse; whether it is foldable depends on the difference."""
+        return pulse.keeps_fresh, self.stirs if pulse.keeps_fresh else self.calls - self.calls_of.get(pulse.owner, 0)
 
     def grid(self, key: Hashable, period_us: int, now_us: int) -> Grid:
         """The grid of a key; another period starts another one, now."""
@@ -155,8 +169,8 @@ class Timers:
     def next_move(self, now_us: int, limit_us: int | None) -> int | None:
         """Where the clock goes next, pulses folded; None where nothing but foldable pulses is left and no limit."""
         heap = self.heap
-        if self.parked and self._parked_stirs != self.stirs:
-            self._unpark(now_us)
+        if self.parked and self._parked_calls != self.calls:
+            self.unpark(now_us)
         if heap and not self.ahead:
             us, _, timer = heap[0]
             if timer._scheduled and type(timer) is not Pulse:
@@ -210,29 +224,36 @@ class Timers:
             bounds.append(limit_us + 1)
         if bounds:
             return min(bounds)
-        fresh = [us for us, _, pulse in pulses if pulse.grid.seen != self.stirs]
+        fresh = [us for us, _, pulse in pulses if pulse.grid.seen != self.news_for(pulse)]
         return max(fresh) + 1 if fresh else None
 
-    def _unpark(self, now_us: int) -> None:
-        for _, number, pulse in self.parked:
-            if not pulse._cancelled:
-                pulse.us = pulse.grid.after(now_us)
-                pulse._scheduled = True
-                self._minor += 1
-                heappush(self.heap, (pulse.us, number, pulse))
-        self.parked.clear()
+    def unpark(self, now_us: int) -> None:
+        """Brings back the parked pulses to which something has happened."""
+        parked, self.parked = self.parked, []
+        self._parked_calls = self.calls
+        for entry in parked:
+            pulse = entry[2]
+            if pulse._cancelled:
+                continue
+            if pulse.grid.seen == self.news_for(pulse):
+                self.parked.append(entry)
+                continue
+            pulse.us = pulse.grid.after(now_us)
+            pulse._scheduled = True
+            self._minor += 1
+            heappush(self.heap, (pulse.us, entry[1], pulse))
 
     def _folded(self, entry: PulseEntry, horizon: int | None) -> PulseEntry | None:
         """Where a pulse goes before the horizon; None where it is parked until the world is stirred."""
         us, number, pulse = entry
         grid = pulse.grid
-        if horizon is None or not self.fold or grid.seen != self.stirs:
+        if horizon is None or not self.fold or grid.seen != self.news_for(pulse):
             return entry
         if not pulse.keeps_fresh:
             pulse._scheduled = False
             self._minor -= 1
             self.parked.append(entry)
-            self._parked_stirs = self.stirs
+            self._parked_calls = self.calls
             return None
         last = us + (horizon - 1 - us) // grid.period_us * grid.period_us
         if last <= us:

@@ -123,14 +123,14 @@ class Exchange:
         # The caller is resumed before those whom its call wakes, as where it was answered on the spot.
         if not call.reply.done() and not call.wire.is_cut:
             call.reply.set_result(answer)
-        self._take_effect(call.queue, answer)
+        self._take_effect(call.wire.owner, call.queue, answer)
 
-    def _take_effect(self, queue: str | None, answer: Any) -> None:
+    def _take_effect(self, owner: object, queue: str | None, answer: Any) -> None:
         """Records what an answer tells, and wakes whom it concerns."""
         if not isinstance(answer, Answer):
             return
         if answer.facts or _has_news(answer):
-            self.loop.stir()
+            self.loop.stir(owner)
         if queue is None or answer.replayed:
             return
         self.record(answer.facts)
@@ -157,13 +157,13 @@ class Exchange:
             and self.loop.would_call_next
         )
 
-    def answer(self, coroutine: Coroutine[Any, Any, T], queue: str | None) -> T:
+    def answer(self, coroutine: Coroutine[Any, Any, T], owner: object, queue: str | None) -> T:
         """The answer of a store that does not suspend."""
         try:
             coroutine.send(None)
         except StopIteration as ended:
             answer: T = ended.value
-            self._take_effect(queue, answer)
+            self._take_effect(owner, queue, answer)
             return answer
         raise InvariantError("an engine that says it does not suspend has suspended")
 
@@ -235,13 +235,17 @@ def _has_news(answer: Answer) -> bool:
 
 
 class Wire:
-    """A node's end: an `Engine` whose calls travel through the exchange. Once cut, nothing leaves or returns."""
+    """A node's end: an `Engine` whose calls travel through the exchange. Once cut, nothing leaves or returns.
+
+    `owner` is the node's runtime, None where somebody outside the nodes speaks.
+    """
 
     trace = True
     suspends = True
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: Exchange, owner: object = None) -> None:
         self._exchange = exchange
+        self.owner = owner
         self._store = exchange.store
         self.is_cut = False
 
@@ -252,7 +256,7 @@ class Wire:
     async def _call(self, start: Callable[[], Coroutine[Any, Any, T]], queue: str | None = None) -> T:
         exchange = self._exchange
         if not self.is_cut and exchange.answers_on_the_spot():
-            return exchange.answer(start(), queue)
+            return exchange.answer(start(), self.owner, queue)
         reply: asyncio.Future[T] = exchange.loop.create_future()
         if not self.is_cut:
             exchange.submit(_Call(self, start, reply, queue))

@@ -154,11 +154,15 @@ class Advanced(Answer):
 
 @dataclass(slots=True)
 class Pruned(Answer):
-    """`next_at` is when the next job outlives its retention, None where none will."""
+    """`next_at` is when the next job outlives its retention, None where none will.
+
+    `room` is how many more jobs may end before a limit on their number is passed, None where there is no such limit.
+    """
 
     removed: int
     more: bool
     next_at: int | None
+    room: int | None
 
 
 @dataclass(slots=True)

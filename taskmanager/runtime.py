@@ -27,7 +27,9 @@ T = TypeVar("T")
 class Pulse(Protocol):
     """See `Runtime.pulse`."""
 
-    async def __call__(self, key: object, seconds: float, *, keeps_fresh: bool = True) -> None: ...
+    async def __call__(
+        self, key: object, seconds: float, *, keeps_fresh: bool = True, only_others: bool = False
+    ) -> None: ...
 
 
 class Keep(Protocol):
@@ -51,10 +53,11 @@ class Runtime(Protocol):
     def engine_now(self, received_at: int, received_s: float) -> int:
         """The engine's time now (ms), from what it was when the monotonic clock read `received_s`."""
 
-    async def pulse(self, key: object, seconds: float, *, keeps_fresh: bool = True) -> None:
+    async def pulse(self, key: object, seconds: float, *, keeps_fresh: bool = True, only_others: bool = False) -> None:
         """Sleeps before a duty whose repetition changes nothing while nothing else happens.
 
         `keeps_fresh`: the duty keeps something from running out, so it may be repeated less often, but not left out.
+        `only_others`: it looks for what others have done; what this worker does itself is no reason to repeat it.
         """
 
     def was_frozen(self, since_s: float, longest_s: float) -> bool:
@@ -93,7 +96,7 @@ class RealRuntime:
     def engine_now(self, received_at: int, received_s: float) -> int:
         return received_at + int((monotonic() - received_s) * 1000)
 
-    async def pulse(self, key: object, seconds: float, *, keeps_fresh: bool = True) -> None:
+    async def pulse(self, key: object, seconds: float, *, keeps_fresh: bool = True, only_others: bool = False) -> None:
         await asyncio.sleep(seconds)
 
     def was_frozen(self, since_s: float, longest_s: float) -> bool:

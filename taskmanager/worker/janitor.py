@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from taskmanager.clock import iso
 from taskmanager.engine import DUE_LIMIT, Advanced, Answer, Claimed, Engine, Pruned
-from taskmanager.job import Emission, StoredSchedule
+from taskmanager.job import Emission, Kind, State, StoredSchedule
 from taskmanager.policy.cron import Cron, catch_up
 from taskmanager.resend import resend
 from taskmanager.worker.agenda import Agenda, Duty
@@ -31,6 +31,14 @@ log = logging.getLogger("taskmanager")
 
 PRUNE_MS = 60_000
 """How often finished jobs are pruned at most, and how long one may stay beyond its retention."""
+MANY = 1 << 62
+"""Room without a limit."""
+_ENDS = {
+    Kind.COMPLETED: State.COMPLETED,
+    Kind.SKIPPED: State.COMPLETED,
+    Kind.FAILED: State.FAILED,
+    Kind.CANCELLED: State.CANCELLED,
+}
 _LOOK_MS = 15_000
 """How often to look around at least, however long the lease."""
 _BROKEN_MS = 60_000
@@ -47,6 +55,7 @@ class Janitor:
         self._until: int | None = None
         self._pruned_at: dict[str, int] = {}
         self._broken_until: dict[str, int] = {}
+        self._room: dict[str, int] = {}
         # Two at a time would each be handed what the other has taken over and not named yet.
         self._reaping = asyncio.Lock()
 
@@ -61,6 +70,8 @@ class Janitor:
             # Those two do not say who asks, so the lease they name may be our own.
             self._agenda.put(Duty.REAP, queue, answer.lease_at)
             self._wake_for(answer.lease_at)
+        if answer.facts and not answer.replayed:
+            self._count_ends(queue, answer)
 
     async def run(self) -> None:
         """The duties that have a moment."""
@@ -80,16 +91,33 @@ class Janitor:
         worker = self._worker
         period_s = min(worker.settings.lease_ms, _LOOK_MS) / 1000
         while True:
-            await worker.runtime.pulse(self, period_s, keeps_fresh=False)
+            await worker.runtime.pulse(self, period_s, keeps_fresh=False, only_others=True)
             for queue in worker.queues():
                 try:
                     now = await self._reap(queue)
                 except Exception:
                     log.exception("looking after queue %r failed; going on", queue)
                 else:
-                    prune_at = max(now, self._pruned_at.get(queue, 0) + PRUNE_MS)
+                    prune_at = max(now, self._pruned_at.get(queue, now) + PRUNE_MS)
                     self._agenda.hasten(Duty.PRUNE, queue, prune_at)
                     self._wake_for(prune_at)
+
+    def _count_ends(self, queue: str, answer: Answer) -> None:
+        """Jobs that ended by our own calls: they go when their time is over, or when there are too many."""
+        ended = [_ENDS[fact.kind] for fact in answer.facts if fact.kind in _ENDS]
+        if not ended:
+            return
+        limits = self._worker.settings.limits
+        room = self._room[queue] = self._room.get(queue, 0) - len(ended)
+        if room < 0:
+            prune_at = max(answer.now, self._pruned_at.get(queue, 0)) + PRUNE_MS
+        else:
+            ages = [age for state in set(ended) if (age := limits[state].age_ms) is not None]
+            if not ages:
+                return
+            prune_at = max(answer.now + min(ages), self._pruned_at.get(queue, 0) + PRUNE_MS)
+        self._agenda.hasten(Duty.PRUNE, queue, prune_at)
+        self._wake_for(prune_at)
 
     def _wake_for(self, moment: int | None) -> None:
         if moment is not None and (self._until is None or moment < self._until):
@@ -176,6 +204,7 @@ class Janitor:
         engine = await worker.connection.engine()
         answer = await resend(lambda: engine.prune(queue, worker.settings.limits), worker.runtime.rng, for_s=None)
         self._pruned_at[queue] = answer.now
+        self._room[queue] = MANY if answer.room is None else answer.room
         if answer.more:
             self._agenda.put(Duty.PRUNE, queue, answer.now)
         elif answer.next_at is not None:

@@ -209,11 +209,14 @@ class Model(Runs):
             age = limits[job.state].age_ms if job.state in limits else None
             if age is not None and job.finished_at is not None:
                 moments.append(job.finished_at + age)
+        left = {state: sum(job.state == state for job in self.jobs) for state in limits}
+        rooms = [max(0, bound.count - left[state]) for state, bound in limits.items() if bound.count is not None]
         return Pruned(
             **self.common(),
             removed=len(doomed[:limit]),
             more=len(doomed) > limit,
             next_at=min(moments, default=None),
+            room=min(rooms, default=None),
         )
 
     def by_end(self) -> list[StoredJob]:

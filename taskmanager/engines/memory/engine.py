@@ -159,8 +159,8 @@ class MemoryEngine:
     async def prune(self, queue: str, limits: Mapping[State, Limit], limit: int = DUE_LIMIT) -> Pruned:
         with self._lock:
             home, now, facts = self._enter(queue)
-            removed, more, next_at = prune(home, limits, limit, now)
-            answer = self._leave(home, Pruned(now, facts, *home.tail(None), removed, more, next_at))
+            removed, more, next_at, room = prune(home, limits, limit, now)
+            answer = self._leave(home, Pruned(now, facts, *home.tail(None), removed, more, next_at, room))
             self.store.rest(home)
             return answer
 

@@ -16,8 +16,10 @@ from taskmanager.job import State, StoredJob
 __all__ = ["prune"]
 
 
-def prune(queue: Queue, limits: Mapping[State, Limit], limit: int, now: int) -> tuple[int, bool, int | None]:
-    """How many records went, whether more are to go, and when the next outlives its time."""
+def prune(
+    queue: Queue, limits: Mapping[State, Limit], limit: int, now: int
+) -> tuple[int, bool, int | None, int | None]:
+    """How many records went, whether more are to go, when the next outlives its time, and the room that is left."""
     removed = 0
     for state, jobs in queue.finished.items():
         bound = limits.get(state)
@@ -31,7 +33,9 @@ def prune(queue: Queue, limits: Mapping[State, Limit], limit: int, now: int) -> 
     for key in ended:
         del queue.windows[key]
     more = any(_beyond(jobs, limits[state], now, 1) for state, jobs in queue.finished.items() if state in limits)
-    return removed, more, _next_at(queue, limits)
+    bounds = [(bound.count, queue.finished.get(state, ())) for state, bound in limits.items()]
+    room = min((max(0, count - len(jobs)) for count, jobs in bounds if count is not None), default=None)
+    return removed, more, _next_at(queue, limits), room
 
 
 def _beyond(jobs: dict[int, StoredJob], bound: Limit, now: int, limit: int) -> list[StoredJob]:

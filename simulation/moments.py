@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from simulation.clocks import frozen_start
-from taskmanager.clock import moment_ms
+from taskmanager.clock import LATEST_MS, duration_ms, moment_ms
 from taskmanager.errors import UsageError
 
-__all__ = ["DEFAULT_START", "length", "start_us"]
+__all__ = ["DEFAULT_START", "moment_after", "start_us"]
 
 DEFAULT_START = "2026-03-01T00:00Z"
 """Where a simulation starts that is not told otherwise (and is not frozen by freezegun).
@@ -30,6 +30,15 @@ def start_us(start: datetime | str | None) -> int:
         except ValueError:
             raise UsageError(f"start must be an ISO date and time with an offset, got {start!r}") from None
     return moment_ms(start, "start") * 1000
+
+
+def moment_after(us: int, duration: timedelta | float | None, parts: dict[str, float]) -> int:
+    """The moment (microseconds since the epoch) so long after another; `UsageError` where it is after the year 9999."""
+    span = length(duration, parts)
+    ends_us = us + duration_ms(span, "duration") * 1000
+    if ends_us > LATEST_MS * 1000:
+        raise UsageError(f"duration must end before the year 10000, got {span!r}")
+    return ends_us
 
 
 def length(duration: timedelta | float | None, parts: dict[str, float]) -> timedelta | float:

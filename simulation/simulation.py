@@ -25,7 +25,7 @@ from weakref import WeakValueDictionary
 from simulation.clocks import Takeover, VirtualClock
 from simulation.collector import seldom
 from simulation.loop import Halt, VirtualLoop
-from simulation.moments import length, start_us
+from simulation.moments import moment_after, start_us
 from simulation.node import Node, NodeRuntime
 from simulation.operations import Operations
 from simulation.pursuit import Pursuit, never
@@ -36,7 +36,7 @@ from simulation.timeline import Timeline
 from simulation.wire import Exchange, Wire, at_the_controls
 from simulation.world import takeovers
 from taskmanager.client import Client
-from taskmanager.clock import datetime_of, duration_ms, moment_ms
+from taskmanager.clock import datetime_of, moment_ms
 from taskmanager.connection import Connection
 from taskmanager.engines import open_engine
 from taskmanager.errors import UsageError
@@ -75,6 +75,8 @@ class Simulation(Operations):
     ) -> None:
         _check_thread()
         whole(workers, "workers", 0, 1000)
+        if isinstance(seed, bool) or not isinstance(seed, int | str):
+            raise UsageError(f"seed must be an integer or a text, got {seed!r}")
         whole(max_steps, "max_steps", 1, 10**12)
         self._facts: list[Fact] = []
         self._clock = VirtualClock(start_us(start))
@@ -269,7 +271,7 @@ class Simulation(Operations):
 
     def advance(self, duration: timedelta | float | None = None, **parts: float) -> None:
         """Lets so much time pass (seconds, a timedelta, or its parts: `days=2`, `hours=1`); all that is due happens."""
-        limit_us = self._clock.us + duration_ms(length(duration, parts), "duration") * 1000
+        limit_us = moment_after(self._clock.us, duration, parts)
         with self._driving():
             self._pursuit.go_to(limit_us)
 
@@ -339,7 +341,7 @@ class Simulation(Operations):
         """The machine sleeps: every worker is frozen while all clocks move on; what was passed fires after."""
         with self._driving():
             self._pursuit.settle()
-            self._loop.jump(duration_ms(length(duration, parts), "duration") * 1000)
+            self._loop.jump(moment_after(self._clock.us, duration, parts) - self._clock.us)
             self._pursuit.settle()
 
     # ---- how it is driven

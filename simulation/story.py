@@ -183,7 +183,7 @@ class _Teller:
         return f"{self.lead(fact)} raised {error}; retry {self.failures} was to follow {delay} later."
 
     def failed(self, fact: Fact) -> str:
-        error, reason = _detail(fact, "error"), _detail(fact, "reason")
+        error, reason = _detail(fact, "error"), _one_line(_detail(fact, "reason"))
         did = f"raised {error} and " if error and reason != Reason.STALLED else ""
         if reason == Reason.SUPERSEDED:
             return self._end(fact, f"{self.lead(fact)} {did}gave way to its follow-up")
@@ -191,7 +191,7 @@ class _Teller:
         return self._end(fact, f"{self.lead(fact)} {did}failed for good{why}")
 
     def cancelled(self, fact: Fact) -> str:
-        reason = _detail(fact, "reason")
+        reason = _one_line(_detail(fact, "reason"))
         why = _CANCELLED.get(str(reason), f" ({reason})" if reason else "")
         return self._end(fact, f"It was cancelled{self.when(fact.at)}{why}")
 
@@ -310,3 +310,7 @@ _SENTENCES: dict[Kind, Callable[[_Teller, Fact], str]] = {
     Kind.PAUSED: _Teller.paused,
     Kind.RESUMED: _Teller.resumed,
 }
+
+
+def _one_line(text: Any) -> str | None:
+    return None if text is None else " ".join(str(text).split())

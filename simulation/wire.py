@@ -186,7 +186,12 @@ class Exchange:
         self.facts.extend(facts)
         if self._allowed is not None and len(self.facts) > self._allowed:
             self._allowed = None
-            self.loop.fail(SimulationStuck(f"{self._goal} was not reached within {self._steps:,} steps; see max_steps"))
+            self.loop.fail(
+                SimulationStuck(
+                    f"{self._goal} was not reached within {self._steps:,} steps; a world that"
+                    " is never idle wants sim.advance(...), a longer one a larger max_steps"
+                )
+            )
         us = self.loop.clock.us
         if us != self._instant_us:
             self._instant_us, self._instant_from = us, len(self.facts) - len(facts)

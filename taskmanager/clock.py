@@ -18,12 +18,17 @@ from typing import Protocol
 
 from taskmanager.errors import UsageError
 
-__all__ = ["LATEST_MS", "Clock", "SystemClock", "datetime_of", "duration_ms", "iso", "moment_ms", "monotonic"]
+__all__ = ["LATEST_MS", "Clock", "SystemClock", "datetime_of", "duration_ms", "iso", "later", "moment_ms", "monotonic"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 LATEST_MS = (datetime(9999, 12, 31, 23, 59, 59, 999000, tzinfo=UTC) - _EPOCH) // timedelta(milliseconds=1)
 """The last moment that is accepted anywhere: the end of the year 9999, in milliseconds since the epoch."""
+
+
+def later(now_ms: int, delay_ms: int) -> int:
+    """`delay_ms` after a moment, or the last moment there is, where that would be beyond it."""
+    return min(now_ms + delay_ms, LATEST_MS)
 
 
 class Clock(Protocol):

@@ -66,8 +66,8 @@ class Emitter:
         if attempt is None:
             raise UsageError(
                 "emit needs a running event loop, and none runs here; call it inside an async function, "
-                "or in a handler, or run the program through asyncio.run"
-            )
+                "or in a handler, or run the program through asyncio.run; in a simulation call sim.emit"
+            ) from None
         speaking = attempt
 
         async def sending() -> R:

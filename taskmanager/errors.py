@@ -50,7 +50,7 @@ class JobFailed(TaskManagerError):
         traceback: str | None = None,
     ) -> None:
         reason = str(reason)  # plain text, whatever kind of text it was given as
-        detail = f": {error_type}: {error_message}" if error_type else ""
+        detail = f": {error_type}: {error_message}" if error_type and error_message != reason else ""
         super().__init__(f"job {job_id!r} in queue {queue!r} has no result, reason {reason!r}{detail}")
         self.reason = reason
         self.job_id = job_id

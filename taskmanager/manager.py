@@ -23,7 +23,7 @@ from taskmanager.inspector import Inspector
 from taskmanager.policy.admission import Debounce
 from taskmanager.policy.retry import Retry
 from taskmanager.records import JobRecord, LogRecord, ScheduleRecord
-from taskmanager.registry import Handler, Registration
+from taskmanager.registry import Handler, Registration, takes
 from taskmanager.seat import RealSeat, Seat
 from taskmanager.settings import Settings
 from taskmanager.telemetry import Callback
@@ -184,7 +184,7 @@ class TaskManager:
         It goes on by `await next()`, once; not calling it completes the job without the handler. The handler's timeout
         covers both. What it returns, if anything, replaces the handler's result.
         """
-        if not callable(middleware):
+        if not callable(middleware) or not takes(middleware, 3):
             raise UsageError(f"middleware must be an async function (job, ctx, next), got {middleware!r}")
         self._app.middleware.append(middleware)
         return middleware
@@ -336,7 +336,12 @@ class TaskManager:
 
     def run(self) -> None:
         """Starts a worker and serves until SIGINT or SIGTERM; a second signal ends the grace, a third exits."""
-        asyncio.run(self._serve())
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            asyncio.run(self._serve())
+            return
+        raise UsageError("run() starts an event loop of its own; inside a running one, use `async with tm:` or start()")
 
     async def _serve(self) -> None:
         loop = asyncio.get_running_loop()

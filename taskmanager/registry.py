@@ -174,6 +174,15 @@ def _is_async(function: Handler) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004 - the method itself is wanted
 
 
+def takes(function: Callable[..., Any], count: int) -> bool:
+    """Whether a function can be called with so many positional arguments; False too where it has no signature."""
+    try:
+        inspect.signature(function).bind(*[None] * count)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
 def _takes_ctx(function: Handler) -> bool:
     try:
         signature = inspect.signature(function)
@@ -181,12 +190,8 @@ def _takes_ctx(function: Handler) -> bool:
         raise UsageError(f"handler must take (job, ctx) or (job), got {function!r}, which has no signature") from None
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise UsageError(f"handler must return its result, got the generator function {function!r}, which yields")
-    for arguments in ((None, None), (None,)):
-        try:
-            signature.bind(*arguments)
-        except TypeError:
-            continue
-        return len(arguments) == 2
+    if takes(function, 2) or takes(function, 1):
+        return takes(function, 2)
     raise UsageError(f"handler must take (job, ctx) or (job), got {function!r} with the signature {signature}")
 
 

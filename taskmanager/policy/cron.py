@@ -164,9 +164,13 @@ def catch_up(cron: Cron, place: int, now: int, mode: str, grace_ms: int) -> Deci
     None missed: each runs. Else `mode`, a name of `CATCH_UP`, says which. A clock that stepped back decides nothing and
     moves no place.
     """
+    first = _next(cron, place)
+    if first > now:
+        return Decided((), place, first, 0)
+    second = _next(cron, first)
+    if second > now >= first >= now - grace_ms:
+        return Decided((first,), first, second, 0)  # on time, as nearly always
     newest = cron.newest(place, now, MOST)
-    if not newest:
-        return Decided((), place, _next(cron, max(place, now)), 0)
     oldest = next(cron.occurrences(place, now))
     intact = now - grace_ms
     due = newest if oldest >= intact else CATCH_UP[mode](newest, intact)

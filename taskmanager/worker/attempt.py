@@ -54,7 +54,7 @@ class Attempt:
         "received_s",
         "sent",
         "settled",
-        "started_s",
+        "started_at",
         "task",
         "worker",
     )
@@ -66,7 +66,7 @@ class Attempt:
         self.claim = claim
         self.received_at = received_at
         self.received_s = received_s
-        self.started_s: float | None = None
+        self.started_at: int | None = None
         self.ending: Ending | None = None
         self.error: BaseException | None = None
         self.job: Job[Any] | None = None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from taskmanager.clock import duration_ms, monotonic
+from taskmanager.clock import duration_ms
 from taskmanager.codec import InvalidData, decode, encode
 from taskmanager.engine import Settlement
 from taskmanager.errors import Discard, LeaseLost, RetryLater, UsageError
@@ -55,13 +55,13 @@ class Executor:
             outcome: Outcome = Unhandled(reason)
         else:
             outcome = await self._attempted(attempt, route)
-        ended_s = monotonic()
+        ended_at = self._worker.runtime.engine_now(attempt.received_at, attempt.received_s)
         if attempt.ending is not None:
             outcome = _ended(attempt, route)
         attempt.settled = True  # what is asked from now on comes too late
         if attempt.sent:
             outcome = await _flushed(attempt, outcome)
-        self._settle(attempt, route, outcome, ended_s)
+        self._settle(attempt, route, outcome, ended_at)
 
     def settle_lost(self, claim: Claim) -> None:
         """Settles a claim that this worker reaped: its lease was lost by another."""
@@ -122,8 +122,7 @@ class Executor:
 
     def _start(self, attempt: Attempt) -> None:
         worker, claim = self._worker, attempt.claim
-        attempt.started_s = monotonic()
-        now = worker.runtime.engine_now(attempt.received_at, attempt.received_s)
+        now = attempt.started_at = worker.runtime.engine_now(attempt.received_at, attempt.received_s)
         fact = Fact(now, Kind.STARTED, claim.queue, claim.event, claim.id, claim.attempt, worker.name)
         worker.runtime.observe(fact)
         if worker.app.observers:
@@ -138,17 +137,17 @@ class Executor:
             attempt.error = error
             return Refused(Reason.RESULT, error_info(error))
 
-    def _settle(self, attempt: Attempt, route: Route, outcome: Outcome, ended_s: float) -> None:
+    def _settle(self, attempt: Attempt, route: Route, outcome: Outcome, ended_at: int) -> None:
         worker, claim = self._worker, attempt.claim
         if attempt.ending is Ending.LOST:
             worker.drop(attempt)
             return
-        started_s = ended_s if attempt.started_s is None else attempt.started_s
+        started_at = ended_at if attempt.started_at is None else attempt.started_at
         settlement = Settlement(
             claim.number,
             decide(claim, outcome, self._terms(attempt, route), worker.runtime.rng),
-            round((ended_s - started_s) * 1000),
-            round((started_s - attempt.received_s) * 1000),
+            ended_at - started_at,
+            started_at - attempt.received_at,
         )
         worker.settler.put(claim.queue, Ended(settlement, attempt))
 

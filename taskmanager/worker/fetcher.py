@@ -45,6 +45,7 @@ class Fetcher:
         self._heard = (0, 0.0)
         self._glanced_s = 0.0
         self._rounds = 0
+        self._glances = 0
 
     def nudge(self, queue: str) -> None:
         """There may be something for us in this queue, which is served from now on if it was not."""
@@ -81,7 +82,9 @@ class Fetcher:
             await self._alarm.until_rung()
             self._full = False
             return
-        self._rounds = 0
+        # Who wakes for one queue looks at all of them before its first turn, and again before its second: more may have
+        # come while the first claim was under way.
+        self._glances = 2
         until = min(self._due.values(), default=None)
         changed = await self._alarm.sleep(self._tides, until)
         if changed is None:
@@ -95,7 +98,9 @@ class Fetcher:
         """What has come meanwhile for the queues that are not promising; asks without waiting, and not every time."""
         quiet = {queue: tide for queue, tide in self._tides.items() if queue not in self._promising}
         self._rounds += 1
-        if not quiet or (self._rounds < _GLANCE_ROUNDS and monotonic() - self._glanced_s < _GLANCE_S):
+        self._glances -= 1
+        is_due = self._rounds >= _GLANCE_ROUNDS or monotonic() - self._glanced_s >= _GLANCE_S
+        if not quiet or (self._glances < 0 and not is_due):
             return
         self._rounds, self._glanced_s = 0, monotonic()
         now = self._worker.runtime.engine_now(*self._heard)
@@ -103,9 +108,9 @@ class Fetcher:
             changed = await (await self._worker.connection.engine()).wait(quiet, now)
         except EngineUnavailable:
             return
-        for queue in quiet:
-            if queue in changed or self._due.get(queue, now + 1) <= now:
-                self._promising.setdefault(queue)
+        awake = [queue for queue in quiet if queue in changed or self._due.get(queue, now + 1) <= now]
+        # They have had no turn lately, so theirs comes first.
+        self._promising = dict.fromkeys([*awake, *self._promising])
 
     async def _round(self) -> None:
         """One claim a promising queue, the free slots shared out."""

@@ -108,7 +108,7 @@ class Worker:
         self._unlisten()
         self.fetcher.stop()
         for attempt in self.attempts():
-            if attempt.started_s is None:
+            if attempt.started_at is None:
                 attempt.end(Ending.STOP)  # the grace is for who runs, not for who waits for its handler's cap
         await self._wait_for_handlers(self.settings.grace_ms / 1000)
         for attempt in self.attempts():

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from simulation import Simulation
-from taskmanager import Job, JobFailed, Retry, TaskManager, UsageError
+from taskmanager import Job, JobFailed, Retry, RetryLater, TaskManager, UsageError
 from taskmanager.job import State
 from tests.worker.worlds import found
 
@@ -230,3 +230,29 @@ def test_run_until_refuses_an_async_goal() -> None:
 
     with world() as sim, pytest.raises(UsageError, match="plain function"):
         sim.run_until(reached)
+
+
+def test_what_would_end_after_the_year_9999_ends_with_it_and_the_clock_does_not_pass_it() -> None:
+    tm = TaskManager("memory://")
+
+    @tm.handler("late")
+    async def late(job: Job[Any]) -> None:
+        raise RetryLater(1e9)
+
+    with Simulation(tm, start="9999-12-31T23:59:00Z") as sim:
+        sim.emit("late", id="x", delay=30)
+        sim.emit("late", id="y", delay=3000)
+        sim.advance(31)
+        for name in ("x", "y"):
+            assert (job := sim.job(name)) is not None
+            assert (job.state, job.run_at.year, job.run_at.second) == ("delayed", 9999, 59)
+        for move in (sim.advance, sim.jump):
+            with pytest.raises(UsageError, match="must end before the year 10000"):
+                move(100)
+        assert sim.now.isoformat() == "9999-12-31T23:59:31+00:00"
+
+
+@pytest.mark.parametrize("seed", [None, 1.5, [1], b"x", True])
+def test_a_seed_is_an_integer_or_a_text(seed: Any) -> None:
+    with pytest.raises(UsageError, match="seed must be an integer or a text"):
+        Simulation(TaskManager("memory://"), seed=seed)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from simulation import Simulation
-from taskmanager import Job, JobFailed, UsageError
+from taskmanager import Job, JobFailed, TaskManager, UsageError
 from taskmanager.app import Next
 from tests.worker.worlds import app, found, kinds, seconds
 
@@ -185,3 +185,9 @@ def test_a_middleware_added_while_running_counts_from_the_next_run_on() -> None:
 def test_a_middleware_that_is_no_function_is_refused() -> None:
     with pytest.raises(UsageError, match="middleware"):
         app().use("logging")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("middleware", [lambda job: 1, lambda: 1, 7, lambda a, b, c, d: 1])
+def test_a_middleware_of_another_shape_is_refused(middleware: Any) -> None:
+    with pytest.raises(UsageError, match=r"middleware must be an async function \(job, ctx, next\)"):
+        TaskManager("memory://").use(middleware)

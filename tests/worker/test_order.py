@@ -191,3 +191,20 @@ def test_a_delayed_job_of_a_quiet_queue_is_not_hidden_by_a_flood() -> None:
         sim.emit_many([{"event": "work", "data": {"n": n}, "queue": "flooded"} for n in range(200)])
         sim.advance(23)
     assert "quiet" in order
+
+
+def test_the_first_turn_is_shared_as_well() -> None:
+    tm = TaskManager("memory://", concurrency=1)
+    order: list[str] = []
+    for queue in "abc":
+
+        @tm.handler("work", queue=queue)
+        async def work(job: Job[Any]) -> None:
+            order.append(job.queue)
+            await asyncio.sleep(1)
+
+    with Simulation(tm) as sim:
+        for queue in "abc":
+            sim.emit_many([{"event": "work", "queue": queue, "data": {"n": n}} for n in range(4)])
+        sim.run_until_idle()
+    assert "".join(order) == "abc" * 4

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 
 import pytest
+
+from taskmanager import TaskManager, UsageError
 
 SERVE = """
 import asyncio, contextlib, sys
@@ -91,3 +94,11 @@ def test_a_third_signal_exits(serve: Serve) -> None:
     assert line(process) == "cancelled"
     process.send_signal(signal.SIGTERM)
     assert rest(process) == [str(-signal.SIGTERM)]
+
+
+def test_run_inside_a_running_loop_says_what_to_use_instead() -> None:
+    async def main() -> None:
+        with pytest.raises(UsageError, match="async with tm"):
+            TaskManager("memory://").run()
+
+    asyncio.run(main())

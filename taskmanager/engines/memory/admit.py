@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from taskmanager.clock import later
 from taskmanager.engine import Verdict
 from taskmanager.engines.memory.queue import Queue
 from taskmanager.engines.memory.records import LEGAL, Opening, check
@@ -219,11 +220,11 @@ EDGES: dict[Edge, Callable[[Queue, Emission, Window, int, list[Fact]], Verdict]]
 
 
 def _moment(entry: Emission, now: int) -> int:
-    return now + entry.delay_ms if entry.run_at is None else entry.run_at
+    return later(now, entry.delay_ms) if entry.run_at is None else entry.run_at
 
 
 def _trailing_moment(entry: Emission, window: Window, first_at: int, now: int) -> int:
-    moment = now + window.window_ms
+    moment = later(now, window.window_ms)
     if window.max_wait_ms is not None:
         moment = min(moment, first_at + window.max_wait_ms)
     return max(moment, _moment(entry, now))
@@ -232,7 +233,7 @@ def _trailing_moment(entry: Emission, window: Window, first_at: int, now: int) -
 def _expiry(entry: Emission, now: int) -> int | None:
     if entry.expires_at is not None or entry.expires_ms is None:
         return entry.expires_at
-    return now + entry.expires_ms
+    return later(now, entry.expires_ms)
 
 
 def _delay(run_at: int, now: int) -> dict[str, Any] | None:

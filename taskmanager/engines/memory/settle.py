@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
+from taskmanager.clock import later
 from taskmanager.engine import ATTEMPTS_KEPT, Settlement
 from taskmanager.engines.memory.queue import Queue
 from taskmanager.engines.memory.records import Lease
@@ -81,7 +82,7 @@ def _write(
             _send_dead_letter(queue, job, stream, now)
         queue.finish(job, step, to, now, transient)
     elif to is State.DELAYED:
-        job.run_at = now + transition.delay_ms
+        job.run_at = later(now, transition.delay_ms)
         queue.move(job, step, to)
         queue.delays.add(job)
     else:

@@ -12,7 +12,7 @@ from typing import Any
 
 from taskmanager.app import App
 from taskmanager.clock import LATEST_MS, SystemClock, duration_ms, moment_ms
-from taskmanager.codec import encode, encode_canonical
+from taskmanager.codec import canonical, encode
 from taskmanager.errors import UsageError
 from taskmanager.job import DEFAULT_OPTIONS, Emission, Plan, RunOptions
 from taskmanager.policy.admission import Debounce, check_event, check_id, check_priority, check_queue, default_id
@@ -58,10 +58,7 @@ def compose(
     data = {} if data is None else data
     max_bytes = app.settings.max_data_bytes
     encoded = encode(data, field="data", max_bytes=max_bytes)
-    if id is None:
-        job_id = default_id(event, encode_canonical(data, field="data", max_bytes=max_bytes))
-    else:
-        job_id = check_id(id)
+    job_id = default_id(event, canonical(encoded)) if id is None else check_id(id)
     if priority is not None:
         priority = check_priority(priority)
     else:

@@ -31,7 +31,7 @@ log = logging.getLogger("taskmanager")
 
 PRUNE_MS = 60_000
 """How often finished jobs are pruned at most, and how long one may stay beyond its retention."""
-MANY = 1 << 62
+_MANY = 1 << 62
 """Room without a limit."""
 _ENDS = {
     Kind.COMPLETED: State.COMPLETED,
@@ -204,7 +204,7 @@ class Janitor:
         engine = await worker.connection.engine()
         answer = await resend(lambda: engine.prune(queue, worker.settings.limits), worker.runtime.rng, for_s=None)
         self._pruned_at[queue] = answer.now
-        self._room[queue] = MANY if answer.room is None else answer.room
+        self._room[queue] = _MANY if answer.room is None else answer.room
         if answer.more:
             self._agenda.put(Duty.PRUNE, queue, answer.now)
         elif answer.next_at is not None:

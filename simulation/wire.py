@@ -41,10 +41,11 @@ from taskmanager.engine import (
     Pruned,
     Settled,
     Settlement,
+    Timetable,
 )
 from taskmanager.engines.waiters import Waiters
 from taskmanager.errors import InvariantError
-from taskmanager.job import Emission, Fact, Kind, LogLine, Plan, State, StoredJob, StoredSchedule
+from taskmanager.job import Emission, Fact, Kind, LogLine, Plan, State, StoredJob
 
 T = TypeVar("T")
 
@@ -357,7 +358,7 @@ class Wire:
     async def logs(self, queue: str, id: str) -> Sequence[LogLine]:
         return await self._call(lambda: self._store.logs(queue, id))
 
-    async def schedules(self, queue: str) -> Sequence[StoredSchedule]:
+    async def schedules(self, queue: str) -> Timetable:
         return await self._call(lambda: self._store.schedules(queue))
 
     async def queues(self) -> Sequence[str]:

@@ -230,6 +230,13 @@ class Await(NamedTuple):
 Command = Pause | Resume | Promote | Requeue | RequeueAll | Delete | Purge | Unschedule | Await
 
 
+class Timetable(NamedTuple):
+    """A queue's schedules, and the engine's time at which they were read."""
+
+    now: int
+    schedules: Sequence[StoredSchedule]
+
+
 @dataclass(slots=True)
 class Count:
     """A queue at a glance, delayed jobs whose time has come counted as waiting."""
@@ -338,7 +345,7 @@ class Engine(Protocol):
 
     async def logs(self, queue: str, id: str) -> Sequence[LogLine]: ...
 
-    async def schedules(self, queue: str) -> Sequence[StoredSchedule]: ...
+    async def schedules(self, queue: str) -> Timetable: ...
 
     async def queues(self) -> Sequence[str]:
         """Every queue that holds a job, a schedule or a pause, in sorted order."""

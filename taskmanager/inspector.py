@@ -182,7 +182,8 @@ class Inspector:
     async def schedules(self) -> list[ScheduleRecord]:
         records = []
         for queue in await self._ask(lambda engine: engine.queues()):
-            for schedule in await self._ask(lambda engine, queue=queue: engine.schedules(queue)):  # type: ignore[misc]
+            table = await self._ask(lambda engine, queue=queue: engine.schedules(queue))  # type: ignore[misc]
+            for schedule in table.schedules:
                 known = self._app.registry.find(queue, schedule.plan.event) is not None
                 records.append(schedule_record(queue, schedule, known))
         return records

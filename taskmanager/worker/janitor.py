@@ -131,8 +131,7 @@ class Janitor:
 
     async def _advance(self, queue: str) -> None:
         engine = await self._worker.connection.engine()
-        schedules = await resend(lambda: engine.schedules(queue), self._worker.runtime.rng, for_s=None)
-        now = await self._now(engine)
+        now, schedules = await resend(lambda: engine.schedules(queue), self._worker.runtime.rng, for_s=None)
         for schedule in schedules:
             if schedule.next_at is not None and schedule.next_at > now:
                 self._agenda.hasten(Duty.ADVANCE, queue, schedule.next_at)

@@ -124,7 +124,7 @@ class Program:
         run(self.engine.control("q", command, self.batch("c", "control"), self.transient()))
 
     def advance(self) -> None:
-        for schedule in run(self.engine.schedules("q")):
+        for schedule in run(self.engine.schedules("q")).schedules:
             now = run(self.engine.now())
             run(self.engine.advance("q", "plan", schedule.revision, now, now + 9, [self.emission("plan@1")], 0))
 

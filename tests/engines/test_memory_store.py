@@ -207,14 +207,3 @@ def test_a_job_with_another_window_at_each_replacement_keeps_those_that_are_open
         run(caller.engine.prune("q", {}))
     [keys] = caller.engine.store.queues["q"].windows_of.values()
     assert len(keys) <= 3
-
-
-def test_a_waiting_job_whose_priority_is_replaced_keeps_its_place_in_the_new_line(caller: Caller, clock: Clock) -> None:
-    window = Window("k", Edge.TRAILING, 10)
-    caller.emit("first", priority=1)
-    caller.emit("moved", window=window)
-    clock.ms += 10
-    caller.emit("last", priority=1)
-    caller.emit("moved", window=window, priority=1)
-    handed = run(caller.engine.claim("q", "w", (), 9, LEASE_MS, 2)).jobs
-    assert [claim.id for claim in handed] == ["first", "moved", "last"]

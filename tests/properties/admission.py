@@ -71,7 +71,10 @@ class Admission(Shelf):
                 self.to_line(job)
         else:
             run_at = self.now
+            changes_line = job.priority != entry.priority
             self.take_content(job, entry)
+            if changes_line:
+                self.to_line(job)
         self.tell(Kind.DEBOUNCED, entry.event, job.id, detail=self.later(run_at))
         return Verdict(Kind.DEBOUNCED, job.id, job.serial)
 

@@ -269,7 +269,7 @@ class Pair:
             equal(f"the count's {name}", common[name], getattr(count, name))
         for job in seen:
             equal(f"log of {job.id!r}", model.logs(job.id), list(self.drive(self.engine.logs(QUEUE, job.id))))
-        schedules = self.drive(self.engine.schedules(QUEUE))
+        schedules = self.drive(self.engine.schedules(QUEUE)).schedules
         self.comparison.schedules(model.registered(), sorted(schedules, key=lambda one: one.plan.name))
         equal("queues", [QUEUE] if model.is_queue() else [], list(self.drive(self.engine.queues())))
         equal("now", model.now, self.drive(self.engine.now()))

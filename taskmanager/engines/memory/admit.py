@@ -202,13 +202,13 @@ def _push_back(
         queue.place(job, Kind.DEBOUNCED, now)
         queue.tell(facts, now, Kind.DEBOUNCED, job, _delay(job.run_at, now))
         return Verdict(Kind.DEBOUNCED, job.id, job.serial)
-    queue.move(job, Kind.DEBOUNCED, State.WAITING)
-    changes_line = entry.priority != job.priority
-    if changes_line:
+    if entry.priority == job.priority:
+        queue.move(job, Kind.DEBOUNCED, State.WAITING)
+        _take_content(queue, job, entry, now)
+    else:
         queue.take_out(job)
-    _take_content(queue, job, entry, now)
-    if changes_line:
-        queue.lines.insert(job)
+        _take_content(queue, job, entry, now)
+        queue.line_up(job, Kind.DEBOUNCED)
     queue.tell(facts, now, Kind.DEBOUNCED, job)
     return Verdict(Kind.DEBOUNCED, job.id, job.serial)
 

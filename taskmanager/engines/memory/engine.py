@@ -34,6 +34,7 @@ from taskmanager.engine import (
     Pruned,
     Settled,
     Settlement,
+    Timetable,
 )
 from taskmanager.engines.memory import reads
 from taskmanager.engines.memory.admit import admit
@@ -44,7 +45,7 @@ from taskmanager.engines.memory.queue import Queue
 from taskmanager.engines.memory.schedules import advance, register
 from taskmanager.engines.memory.settle import settle
 from taskmanager.engines.memory.store import MemoryStore
-from taskmanager.job import DeadLetter, Emission, Fact, LogLine, Plan, State, StoredJob, StoredSchedule
+from taskmanager.job import DeadLetter, Emission, Fact, LogLine, Plan, State, StoredJob
 
 __all__ = ["MemoryEngine"]
 
@@ -213,10 +214,10 @@ class MemoryEngine:
             home = self.store.queues.get(queue)
             return [] if home is None else [*home.logs.get(id, ())]
 
-    async def schedules(self, queue: str) -> Sequence[StoredSchedule]:
+    async def schedules(self, queue: str) -> Timetable:
         with self._lock:
             home = self.store.queues.get(queue)
-            return [] if home is None else reads.schedules(home)
+            return Timetable(self._now(), [] if home is None else reads.schedules(home))
 
     async def queues(self) -> Sequence[str]:
         with self._lock:

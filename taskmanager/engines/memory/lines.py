@@ -42,13 +42,6 @@ class Lines:
             self.ranks = sorted(self.by_priority, reverse=True)
         line[job.order] = job
 
-    def insert(self, job: StoredJob) -> None:
-        """To the place that its old `order` has in another priority. Rare, and so allowed to be slow."""
-        self.append(job)
-        line = self.by_priority[job.priority]
-        for order in [order for order in line if order > job.order]:
-            line.move_to_end(order)
-
     def remove(self, job: StoredJob) -> None:
         del self.by_priority[job.priority][job.order]
 

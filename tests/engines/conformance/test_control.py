@@ -225,7 +225,7 @@ async def test_unschedule_removes_the_schedule_and_leaves_its_jobs(world: World)
     await world.enqueue(plan(immediate=True), plan("weekly"))
     answer = await world.control(Unschedule("nightly"))
     assert (answer.count, answer.changed, answer.facts) == (1, True, [])
-    assert [schedule.plan.name for schedule in await world.engine.schedules("q")] == ["weekly"]
+    assert [schedule.plan.name for schedule in (await world.engine.schedules("q")).schedules] == ["weekly"]
     assert await world.states() == {"nightly@immediate": State.WAITING}
     await world.end(await world.take(), completed())
     last = await world.control(Unschedule("weekly"))

@@ -176,14 +176,13 @@ async def test_once_due_it_keeps_its_place_and_takes_the_content(world: World) -
     assert [(claim.id, claim.data) for claim in claims] == [("x", b"2"), ("later", b"{}")]
 
 
-async def test_once_due_it_keeps_its_turn_in_another_priority_too(world: World) -> None:
+async def test_once_due_another_priority_takes_it_to_the_end_of_that(world: World) -> None:
     await emit(world)
     world.advance(W)
-    await world.enqueue(emission("earlier", priority=9))
-    await world.end(await world.take(), completed())
-    await world.enqueue(emission("later", priority=9))
+    await world.enqueue(emission("before", priority=9))
     assert await emit(world, priority=9) == Kind.DEBOUNCED
-    assert await world.line() == ["x", "later"]
+    await world.enqueue(emission("after", priority=9))
+    assert await world.line() == ["before", "x", "after"]
     assert (await world.engine.count("q")).states[State.WAITING] == 0
 
 

@@ -124,7 +124,7 @@ async def test_a_list_can_be_of_one_state(world: World, state: State) -> None:
 async def test_of_an_unknown_queue_there_is_nothing(world: World) -> None:
     await world.add("x")
     assert list(await world.engine.list("other", None, 10, None)) == []
-    assert list(await world.engine.schedules("other")) == []
+    assert list((await world.engine.schedules("other")).schedules) == []
     assert list(await world.engine.logs("other", "x")) == []
     assert set((await world.engine.count("other")).states.values()) == {0}
     assert list(await world.engine.queues()) == ["q"]
@@ -188,7 +188,7 @@ async def test_queues_are_those_with_a_job_a_schedule_or_a_pause(world: World) -
 async def test_schedules_are_listed_by_queue(world: World) -> None:
     await world.enqueue(plan("a"), plan("b"))
     await world.enqueue(plan("c"), queue="other")
-    assert sorted(schedule.plan.name for schedule in await world.engine.schedules("q")) == ["a", "b"]
+    assert sorted(schedule.plan.name for schedule in (await world.engine.schedules("q")).schedules) == ["a", "b"]
 
 
 async def test_logs_belong_to_the_id_and_the_job_it_now_has(world: World) -> None:

@@ -252,7 +252,7 @@ class World:
         return job
 
     async def schedule(self, name: str = "nightly", queue: str = QUEUE) -> StoredSchedule:
-        [schedule] = [one for one in await self.engine.schedules(queue) if one.plan.name == name]
+        [schedule] = [one for one in (await self.engine.schedules(queue)).schedules if one.plan.name == name]
         return schedule
 
     async def states(self, queue: str = QUEUE) -> dict[str, State]:
@@ -275,6 +275,6 @@ class World:
             list(jobs),
             await self.engine.count(queue),
             {job.id: list(await self.engine.logs(queue, job.id)) for job in jobs},
-            sorted(await self.engine.schedules(queue), key=lambda schedule: schedule.plan.name),
+            sorted((await self.engine.schedules(queue)).schedules, key=lambda schedule: schedule.plan.name),
             {key: await self.engine.get(queue, ref(*key)) for key in serials},
         )

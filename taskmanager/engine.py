@@ -196,7 +196,7 @@ class Requeue(NamedTuple):
 
 
 class RequeueAll(NamedTuple):
-    """`Requeue` for up to `limit` failed jobs (of one event), oldest emission first."""
+    """`Requeue` for up to `limit` failed jobs (of one event), oldest end first."""
 
     event: str | None
     limit: int = DUE_LIMIT
@@ -209,7 +209,10 @@ class Delete(NamedTuple):
 
 
 class Purge(NamedTuple):
-    """`Delete` for up to `limit` jobs of one state."""
+    """`Delete` for up to `limit` jobs of one state, in the order in which they stand there.
+
+    That is: next to be handed out, next to become due, or oldest end first.
+    """
 
     state: State
     limit: int = DUE_LIMIT

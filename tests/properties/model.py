@@ -136,7 +136,8 @@ class Model(Runs):
         self.tell(Kind.REQUEUED, job.event, job.id)
 
     def _requeueall(self, command: RequeueAll) -> dict[str, Any]:
-        failed = [job for job in self.in_state(State.FAILED) if command.event in (None, job.event)][: command.limit]
+        failures = [job for job in self.by_end() if job.state == State.FAILED]
+        failed = [job for job in failures if command.event in (None, job.event)][: command.limit]
         for job in failed:
             self.requeue(job)
         return {"count": len(failed), "changed": bool(failed)}
@@ -159,11 +160,16 @@ class Model(Runs):
     def _purge(self, command: Purge) -> dict[str, Any]:
         if command.state == State.ACTIVE:
             return {"refused": State.ACTIVE}
-        oldest_first = sorted(self.jobs, key=lambda job: job.emission)
-        doomed = [job for job in oldest_first if self.read(job).state == command.state][: command.limit]
+        doomed = [job for job in self.standing() if self.read(job).state == command.state][: command.limit]
         for job in doomed:
             self.delete(job)
         return {"count": len(doomed), "changed": bool(doomed)}
+
+    def standing(self) -> list[StoredJob]:
+        """All but the active ones: the lines, then who is to come by time, then the finished by their ends."""
+        lines = sorted(self.in_state(State.WAITING), key=lambda job: (-job.priority, job.order))
+        delays = sorted(self.in_state(State.DELAYED), key=lambda job: (job.run_at, job.emission))
+        return [*lines, *delays, *self.by_end()]
 
     def _unschedule(self, command: Unschedule) -> dict[str, Any]:
         before = len(self.schedules)

@@ -6,9 +6,9 @@ waiting here too.
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, NamedTuple
 
 from taskmanager.engine import (
@@ -114,7 +114,7 @@ def _requeue(queue: Queue, command: Requeue, call: Call) -> Ruling:
 
 def _requeue_all(queue: Queue, command: RequeueAll, call: Call) -> Ruling:
     failed = (job for job in queue.finished[State.FAILED].values() if command.event in (None, job.event))
-    chosen = _oldest(failed, command.limit)
+    chosen = list(islice(failed, command.limit))
     for job in chosen:
         _run_again(queue, job, call)
     return Ruling(count=len(chosen), changed=bool(chosen))
@@ -146,7 +146,7 @@ def _delete(queue: Queue, command: Delete, call: Call) -> Ruling:
 def _purge(queue: Queue, command: Purge, call: Call) -> Ruling:
     if command.state is State.ACTIVE:
         return Ruling(refused=State.ACTIVE)
-    chosen = _oldest(in_state(queue, command.state, call.now), command.limit)
+    chosen = list(islice(in_state(queue, command.state, call.now), command.limit))
     for job in chosen:
         _remove(queue, job, call)
     return Ruling(count=len(chosen), changed=bool(chosen))
@@ -213,10 +213,6 @@ def _drop_follow_up(queue: Queue, job: StoredJob, reason: Reason, call: Call) ->
     if dropped.awaited:
         queue.keep_outcome(dropped, call.now)
     return dropped
-
-
-def _oldest(jobs: Iterable[StoredJob], limit: int) -> list[StoredJob]:
-    return heapq.nsmallest(limit, jobs, key=lambda job: job.emission)
 
 
 COMMANDS: dict[type, Callable[[Queue, Any, Call], Ruling]] = {

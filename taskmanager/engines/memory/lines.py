@@ -60,6 +60,9 @@ class Delays:
     def __len__(self) -> int:
         return len(self.jobs)
 
+    def __iter__(self) -> Iterator[StoredJob]:
+        return iter(sorted(self.jobs.values(), key=lambda job: (job.run_at, job.emission)))
+
     def add(self, job: StoredJob) -> None:
         self.jobs[job.emission] = job
         heapq.heappush(self.heap, (job.run_at, job.emission))

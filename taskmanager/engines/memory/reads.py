@@ -58,13 +58,12 @@ def get(queue: Queue, ref: JobRef, now: int) -> StoredJob | None:
 
 
 def in_state(queue: Queue, state: State, now: int) -> Iterator[StoredJob]:
-    """The jobs of one state, in no promised order."""
-    due = (job for job in queue.delays.jobs.values() if job.run_at <= now)
+    """The jobs of one state: next to be handed out, next to become due, or oldest end first."""
     match state:
         case State.WAITING:
-            return chain(queue.lines, due)
+            return chain(queue.lines, (job for job in queue.delays if job.run_at <= now))
         case State.DELAYED:
-            return (job for job in queue.delays.jobs.values() if job.run_at > now)
+            return (job for job in queue.delays if job.run_at > now)
         case State.ACTIVE:
             leases = queue.leases.values()
             return (job for lease in leases for held in (lease.claims, lease.reaped) for job in held.values())

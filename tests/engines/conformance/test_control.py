@@ -158,7 +158,7 @@ async def test_a_requeued_job_is_repeated_without_change_until_it_runs(world: Wo
     assert (await world.control(Requeue(ref("x")))).refused == State.ACTIVE
 
 
-async def test_requeue_all_takes_failed_jobs_of_one_event_or_all_oldest_emission_first(world: World) -> None:
+async def test_requeue_all_takes_failed_jobs_of_one_event_or_all_oldest_end_first(world: World) -> None:
     await world.enqueue(*emissions(3), emission("other", event="other"), emission("fine"))
     claims = (await world.claim()).jobs
     for claim in reversed(claims):
@@ -166,11 +166,11 @@ async def test_requeue_all_takes_failed_jobs_of_one_event_or_all_oldest_emission
     one = await world.control(RequeueAll("other"))
     assert (one.count, one.changed, told(one)) == (1, True, [(Kind.REQUEUED, "other")])
     two = await world.control(RequeueAll(None, 2))
-    assert (two.count, told(two)) == (2, [(Kind.REQUEUED, "j00000"), (Kind.REQUEUED, "j00001")])
+    assert (two.count, told(two)) == (2, [(Kind.REQUEUED, "j00002"), (Kind.REQUEUED, "j00001")])
     three = await world.control(RequeueAll(None))
-    assert (three.count, told(three)) == (1, [(Kind.REQUEUED, "j00002")])
+    assert (three.count, told(three)) == (1, [(Kind.REQUEUED, "j00000")])
     assert (await world.control(RequeueAll(None))).count == 0
-    assert await world.line() == ["other", "j00000", "j00001", "j00002"]
+    assert await world.line() == ["other", "j00002", "j00001", "j00000"]
 
 
 async def test_a_requeued_occurrence_is_live_again(world: World) -> None:

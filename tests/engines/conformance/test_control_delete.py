@@ -6,7 +6,7 @@ import pytest
 
 from taskmanager.engine import DUE_LIMIT, Delete, Purge
 from taskmanager.job import Kind, State
-from tests.engines.conformance.builders import emission, emissions, plan, ref, told
+from tests.engines.conformance.builders import completed, emission, emissions, plan, ref, told
 from tests.engines.conformance.test_control import in_state
 from tests.engines.conformance.world import World
 
@@ -55,12 +55,27 @@ async def test_purge_removes_the_jobs_of_one_state(world: World, state: State) -
     assert await world.states() == {"keep": keep}
 
 
-async def test_purge_goes_in_batches_oldest_emission_first(world: World) -> None:
-    await world.enqueue(*emissions(5))
+async def test_purge_goes_in_batches_in_the_order_of_the_line(world: World) -> None:
+    await world.enqueue(*emissions(5), emission("last", priority=-1), emission("first", priority=1))
+    assert told(await world.control(Purge(State.WAITING, 1))) == [(Kind.CANCELLED, "first")]
     answer = await world.control(Purge(State.WAITING, 3))
     assert (answer.count, told(answer)) == (3, [(Kind.CANCELLED, one.id) for one in emissions(3)])
-    assert (await world.control(Purge(State.WAITING))).count == 2
+    assert (await world.control(Purge(State.WAITING))).count == 3
     assert (await world.control(Purge(State.WAITING))).count == 0
+
+
+async def test_purge_takes_the_delayed_in_the_order_of_their_moments(world: World) -> None:
+    await world.enqueue(*(emission(f"in {ms}", delay_ms=ms) for ms in (30, 10, 20)))
+    answer = await world.control(Purge(State.DELAYED, 2))
+    assert told(answer) == [(Kind.CANCELLED, "in 10"), (Kind.CANCELLED, "in 20")]
+
+
+async def test_purge_takes_the_finished_in_the_order_of_their_ends(world: World) -> None:
+    await world.enqueue(*emissions(3))
+    for claim in reversed((await world.claim()).jobs):
+        await world.end(claim, completed())
+    assert (await world.control(Purge(State.COMPLETED, 2))).count == 2
+    assert list(await world.states()) == ["j00000"]
 
 
 async def test_one_purge_removes_at_most_the_limit(world: World) -> None:

@@ -274,7 +274,7 @@ class Engine(Protocol):
     async def claim(
         self, queue: str, worker: str, holds: Collection[int], limit: int, lease_ms: int, suspect_losses: int
     ) -> Claimed:
-        """Hands out up to `limit` jobs under the worker's lease, which it renews.
+        """Hands out up to `limit` jobs (an engine may stop at `DUE_LIMIT`) under the worker's lease, which it renews.
 
         What is under its lease and not in `holds` comes first and counts. Of jobs with at least `suspect_losses` lost
         leases a worker holds one at a time; others behind them are handed out meanwhile. Each new hand-out counts an

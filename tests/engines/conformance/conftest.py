@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,24 +18,40 @@ import pytest
 from taskmanager.engine import Engine
 from taskmanager.engines import open_engine
 from tests.engines.conformance.world import Factory, ManualClock, World
+from tests.servers import Servers, server_kinds
 
 
 @asynccontextmanager
-async def memory(clock: ManualClock) -> AsyncIterator[Engine]:
-    engine = open_engine("memory://", clock)
-    await engine.open()
+async def opened(url: str, clock: ManualClock) -> AsyncIterator[Engine]:
+    """A store that is empty, and goes by that clock."""
+    engine = open_engine(url, clock)
+    await engine.open(simulated=True)
     try:
         yield engine
     finally:
         await engine.close()
 
 
-ENGINES: dict[str, Factory] = {"memory": memory}
+def of_url(url: str, servers: Servers) -> Factory:
+    return partial(opened, url)
+
+
+def of_server(kind: str, servers: Servers) -> Factory:
+    server = servers.shared(kind)
+    server.empty()
+    return partial(opened, server.url)
+
+
+ENGINES: dict[str, Callable[[Servers], Factory]] = {
+    "memory": partial(of_url, "memory://"),
+    "fakeredis": partial(of_url, "fakeredis://"),
+    **{kind: partial(of_server, kind) for kind in server_kinds()},
+}
 
 
 @pytest.fixture(params=list(ENGINES))
-def world(request: pytest.FixtureRequest) -> World:
-    return World(ENGINES[request.param])
+def world(request: pytest.FixtureRequest, servers: Servers) -> World:
+    return World(ENGINES[request.param](servers))
 
 
 @pytest.hookimpl(tryfirst=True)

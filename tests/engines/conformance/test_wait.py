@@ -169,7 +169,7 @@ async def test_whatever_makes_a_job_claimable_ends_a_wait(
 
 async def test_another_connections_emission_ends_a_wait(world: World) -> None:
     other = world.engine.fork()
-    await other.open()
+    await other.open(simulated=True)
     try:
 
         async def emit_there(world: World) -> None:

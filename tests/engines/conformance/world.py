@@ -260,7 +260,10 @@ class World:
 
     async def line(self, worker: str = "w") -> list[str]:
         """The ids in the order in which they are handed out."""
-        return [claim.id for claim in (await self.claim(EVERYTHING, worker)).jobs]
+        ids: list[str] = []
+        while claims := (await self.claim(EVERYTHING, worker)).jobs:
+            ids += [claim.id for claim in claims]
+        return ids
 
     async def picture(self) -> dict[str, Any]:
         """All that reads can tell, also of every job that is still readable by its serial."""

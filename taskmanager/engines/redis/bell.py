@@ -1,0 +1,124 @@
+"""Waiting for a server without asking it again and again.
+
+Whatever makes something claimable puts a token into the queue's bell, a list that never holds more than one, and each
+waiting worker blocks on the bells of its queues: the server gives the token to one of them, so one emission wakes one
+worker. Whoever takes the last free slot while more is left rings again (see claim.lua).
+
+What makes this safe, though a token may reach somebody who has no use for it:
+
+* A token is a level: rung while nobody waits, it stays and ends the next wait at once.
+* A token that comes when nobody here waits any more is put back for another worker, and remembered here.
+* Where the connection broke, a token may have been lost with it: every queue counts as rung.
+* What this engine's own calls tell is noticed at once, without the server (see `waiters`).
+
+A blocking read's time-out is no timer (servers look at them a few times a second), so moments are waited for here, on
+the local clock set by the server's; see `clock`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from redis import exceptions as redis_errors
+
+from taskmanager.engine import Answer
+from taskmanager.engines.redis.address import REPLY_S, Address
+from taskmanager.engines.redis.connection import Connections
+from taskmanager.engines.redis.keys import Layout
+from taskmanager.engines.waiters import Waiters
+
+__all__ = ["Bell"]
+
+log = logging.getLogger("taskmanager")
+
+_BLOCK_S = 30
+"""How long one blocking read lasts: so long may a dead connection go unnoticed."""
+_UNKNOWN = -1
+"""The tide of a queue that was rung: it is not the one that anybody has seen."""
+
+
+class Bell:
+    """The waiting of one engine, in one event loop. `rings` is where the blocking reads go, `connections` the rest."""
+
+    def __init__(self, layout: Layout, connections: Connections, rings: Address, now_us: Callable[[], int]) -> None:
+        self._layout = layout
+        self._connections = connections
+        self._rings = rings
+        self._now_us = now_us
+        self._waiters = Waiters()
+        self._waiting = 0
+        self._queues: set[str] = set()
+        self._listener: asyncio.Task[None] | None = None
+        self._client: bytes | None = None
+        self._listening: frozenset[str] = frozenset()
+
+    def notice(self, queue: str, answer: Answer) -> None:
+        """What one of our own calls told."""
+        self._waiters.notice(queue, answer)
+
+    async def wait(self, seen: Mapping[str, int], until: int | None) -> Collection[str]:
+        """See `Engine.wait`; the moment is to come."""
+        self._waiting += 1
+        try:
+            if seen:
+                await self._listen(seen)
+            return await self._waiters.wait(seen, until, self._now_us)
+        finally:
+            self._waiting -= 1
+
+    async def close(self) -> None:
+        """Ends the blocking read without losing a token to it."""
+        listener, self._listener = self._listener, None
+        if listener is None or listener.done():
+            return
+        await self._unblock()
+        done, _ = await asyncio.wait((listener,), timeout=REPLY_S)
+        if not done:
+            listener.cancel()
+            await asyncio.wait((listener,))
+
+    async def _listen(self, seen: Mapping[str, int]) -> None:
+        """There is a blocking read, and it is about these queues too."""
+        if not seen.keys() <= self._queues:
+            self._queues |= seen.keys()
+            if self._listener is not None and not self._listener.done():
+                await self._unblock()
+        if self._listener is None or self._listener.done():
+            self._listener = asyncio.get_running_loop().create_task(self._hear(), name="taskmanager-bell")
+
+    async def _unblock(self) -> None:
+        if self._client is not None:
+            with contextlib.suppress(redis_errors.RedisError, OSError):
+                await self._connections.ask("CLIENT", "UNBLOCK", self._client)
+
+    async def _hear(self) -> None:
+        """Takes tokens for as long as somebody waits."""
+        connection = self._rings.connect(_BLOCK_S + REPLY_S)
+        try:
+            await connection.send_command("CLIENT", "ID")
+            self._client = await connection.read_response()
+            while self._waiting and self._listener is asyncio.current_task():
+                bells = [self._layout.key(queue, "BELL") for queue in sorted(self._queues)]
+                await connection.send_command("BLPOP", *bells, _BLOCK_S)
+                token = await connection.read_response()
+                if token is not None:
+                    await self._rung(token)
+        except (redis_errors.RedisError, OSError) as error:
+            log.warning("waiting at %s was interrupted (%s); looking again", self._rings.name, error)
+            for queue in self._queues:
+                self._waiters.tell(queue, _UNKNOWN, None)
+        finally:
+            self._client = None
+            with contextlib.suppress(redis_errors.RedisError, OSError):
+                await connection.disconnect(nowait=True)
+
+    async def _rung(self, token: list[Any]) -> None:
+        key = token[0].decode()
+        self._waiters.tell(self._layout.queue_of(key), _UNKNOWN, None)
+        if not self._waiting:
+            with contextlib.suppress(redis_errors.RedisError, OSError):
+                await self._connections.ask("LPUSH", key, "1")

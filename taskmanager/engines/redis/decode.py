@@ -1,0 +1,349 @@
+"""What comes from the scripts: records of the port, made from the fields of hashes and the values of answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Any
+
+from msgspec import json
+
+from taskmanager.engine import Settlement, Verdict
+from taskmanager.job import (
+    DEFAULT_OPTIONS,
+    AttemptInfo,
+    Claim,
+    DeadLetter,
+    Edge,
+    Emission,
+    ErrorInfo,
+    Fact,
+    FollowUp,
+    Kind,
+    LogLine,
+    Plan,
+    Progress,
+    Reason,
+    RunOptions,
+    State,
+    StoredJob,
+    StoredSchedule,
+    Window,
+)
+
+__all__ = ["claims", "enqueued", "facts", "fields_of", "job_of", "log_line", "follow_up_job", "schedule_of", "settled"]
+
+Fields = dict[str, bytes]
+_tuple = tuple.__new__
+CLAIM_VALUES = 14
+FACT_VALUES = 4
+
+
+@lru_cache(maxsize=1024)
+def word(raw: bytes) -> str:
+    """A text that comes again and again."""
+    return raw.decode()
+
+
+@lru_cache(maxsize=1024)
+def options_of(raw: bytes | None) -> RunOptions:
+    return RunOptions(*json.decode(raw)) if raw else DEFAULT_OPTIONS
+
+
+def number(raw: bytes | None) -> int | None:
+    return None if raw is None or raw == b"" else int(raw)
+
+
+def fields_of(flat: Sequence[bytes]) -> Fields:
+    """A hash, from the list of its names and values."""
+    pairs = iter(flat)
+    return {word(name): value for name, value in zip(pairs, pairs, strict=True)}
+
+
+# ---- answers
+
+
+def facts(values: Sequence[Any], now: int, queue: str, worker: str | None = None) -> list[Fact]:
+    """Facts, from four values each: step, event, job id, detail."""
+    return [
+        _fact(now, queue, worker, *values[at : at + FACT_VALUES]) for at in range(0, len(values), FACT_VALUES)
+    ]
+
+
+def _fact(now: int, queue: str, worker: str | None, step: bytes, event: bytes, id: bytes, raw: bytes) -> Fact:
+    kind = Kind(word(step))
+    if kind is Kind.PROGRESS:
+        attempt, _, text = raw.partition(b" ")
+        progress = progress_of(text)
+        detail: dict[str, Any] = {"fraction": progress.fraction, "note": progress.note}
+        return Fact(now, kind, queue, word(event), id.decode(), int(attempt), worker, detail)
+    return Fact(now, kind, queue, word(event) or None, id.decode() or None, None, None, _detail(raw))
+
+
+def _detail(raw: bytes) -> dict[str, Any] | None:
+    if not raw:
+        return None
+    detail: dict[str, Any] = json.decode(raw)
+    if "delay" in detail:
+        detail["delay"] /= 1000
+    return detail
+
+
+def enqueued(
+    values: Sequence[Any], entries: Sequence[Any], now: int, queue: str, told: list[Fact]
+) -> list[Verdict]:
+    """The verdicts, from what follows the first facts; the facts of the entries are added to `told`."""
+    verdicts = []
+    at = 0
+    for entry in entries:
+        value = values[at]
+        at += 1
+        if isinstance(value, int):
+            told.append(_tuple(Fact, (now, Kind.EMITTED, queue, entry.event, entry.id, None, None, None)))
+            verdicts.append(_tuple(Verdict, (Kind.EMITTED, entry.id, value)))
+            continue
+        status, count, serial, id = value.split(b" ", 3)
+        end = at + FACT_VALUES * int(count)
+        told += facts(values[at:end], now, queue)
+        at = end
+        verdicts.append(Verdict(Kind(word(status)), id.decode(), int(serial) or None))
+    return verdicts
+
+
+def claims(values: Sequence[Any], queue: str) -> list[Claim]:
+    """Claims, from fourteen values each."""
+    return [_claim(queue, *values[at : at + CLAIM_VALUES]) for at in range(0, len(values), CLAIM_VALUES)]
+
+
+def _claim(
+    queue: str,
+    claim: int,
+    id: bytes,
+    serial: bytes,
+    event: bytes,
+    data: bytes,
+    options: bytes | None,
+    priority: bytes | None,
+    attempt: bytes,
+    failures: bytes | None,
+    losses: bytes | None,
+    created: bytes,
+    run_at: bytes | None,
+    schedule: bytes | None,
+    started: bytes,
+) -> Claim:
+    created_at = int(created)
+    values = (
+        claim,
+        id.decode(),
+        int(serial),
+        queue,
+        word(event),
+        data,
+        options_of(options),
+        int(priority) if priority else 0,
+        int(attempt),
+        int(failures) if failures else 0,
+        int(losses) if losses else 0,
+        created_at,
+        int(run_at) if run_at else created_at,
+        word(schedule) if schedule else None,
+        int(started),
+    )
+    return _tuple(Claim, values)
+
+
+_OVERRULED = {
+    1: (Kind.CANCELLED, State.CANCELLED, Reason.REQUESTED),
+    2: (None, None, Reason.SUPERSEDED),
+}
+_STEP_OF = {State.FAILED: Kind.FAILED, State.CANCELLED: Kind.CANCELLED}
+LOST, REAPED = -1, 4
+
+
+def settled(
+    values: Sequence[Any], settlements: Sequence[Settlement], now: int, queue: str, worker: str, told: list[Fact]
+) -> list[State | None]:
+    """The verdicts, from four values each; the facts are added to `told`."""
+    verdicts: list[State | None] = []
+    for place, (_, transition, duration_ms, _) in enumerate(settlements):
+        how, id, event, attempt = values[4 * place : 4 * place + 4]
+        if how == LOST:
+            verdicts.append(None)
+            continue
+        step, to, reason = transition.kind, transition.to, transition.reason
+        if how & 3:
+            overruled_step, overruled_to, reason = _OVERRULED[how & 3]
+            to = overruled_to or transition.superseded
+            step = overruled_step or _STEP_OF[to]
+        detail: dict[str, Any] = {}
+        if not how & REAPED and transition.kind is not Kind.STALLED:
+            detail["duration"] = duration_ms / 1000
+        if transition.error is not None:
+            detail["error"] = str(transition.error)
+        if reason is not None:
+            detail["reason"] = str(reason)
+        if step is Kind.RETRIED:
+            detail["delay"] = transition.delay_ms / 1000
+        values_of = (now, step, queue, word(event), id.decode(), int(attempt), worker, detail or None)
+        told.append(_tuple(Fact, values_of))
+        verdicts.append(to)
+    return verdicts
+
+
+# ---- records
+
+
+def error_of(raw: bytes | None) -> ErrorInfo | None:
+    return None if raw is None else ErrorInfo(*json.decode(raw))
+
+
+def progress_of(raw: bytes) -> Progress:
+    fraction, note = json.decode(raw)
+    return Progress(fraction, note)
+
+
+def _window(raw: bytes | None) -> Window | None:
+    if raw is None:
+        return None
+    window = json.decode(raw)
+    max_wait = window.get("max_wait")
+    return Window(
+        window["key"], Edge(window["edge"]), int(window["within"]), None if max_wait is None else int(max_wait)
+    )
+
+
+def _runs(raw: bytes | None) -> Iterator[AttemptInfo]:
+    for line in raw.split(b"\n") if raw else ():
+        attempt, worker, started_at, ended_at, outcome, error = json.decode(line)
+        yield AttemptInfo(attempt, worker, started_at, ended_at, outcome, None if error is None else ErrorInfo(*error))
+
+
+def _dead(raw: bytes | None) -> DeadLetter | None:
+    if raw is None:
+        return None
+    letter = json.decode(raw)
+    return DeadLetter(letter["stream"], letter["reason"], int(letter["at"]), int(letter["attempts"]))
+
+
+def job_of(id: str, queue: str, fields: Fields, now: int, follow_up: Fields | None = None) -> StoredJob:
+    """The record of a job as it reads at `now`."""
+    get = fields.get
+    created_at = int(fields["created"])
+    run_at = number(get("run_at")) or created_at
+    state = State(fields["state"].decode())
+    if state is State.DELAYED and run_at <= now:
+        state = State.WAITING
+    serial = int(fields["serial"])
+    worker = get("worker") if state is State.ACTIVE else None
+    return StoredJob(
+        id=id,
+        queue=queue,
+        event=fields["event"].decode(),
+        data=fields["data"],
+        state=state,
+        priority=number(get("priority")) or 0,
+        serial=serial,
+        emission=number(get("emission")) or serial,
+        order=0 if state in _UNORDERED else number(get("order")) or 0,
+        created_at=created_at,
+        run_at=run_at,
+        options=options_of(get("options")),
+        expires_at=number(get("expires")),
+        attempt=number(get("attempt")) or 0,
+        failures=number(get("failures")) or 0,
+        losses=number(get("losses")) or 0,
+        max_attempts=number(get("max")),
+        schedule=_text(get("schedule")),
+        window=_window(get("window")),
+        awaited="awaited" in fields,
+        requeued="requeued" in fields,
+        cancel_requested="cancel" in fields,
+        worker=_text(worker),
+        claim=number(get("claim")) or 0,
+        reaped="reaped" in fields,
+        started_at=number(get("started")),
+        finished_at=number(get("finished")),
+        result=get("result"),
+        error=error_of(get("error")),
+        reason=_text(get("reason")),
+        attempts=list(_runs(get("runs"))),
+        progress=None if "progress" not in fields else progress_of(fields["progress"]),
+        follow_up=None if not follow_up else _follow_up(id, follow_up),
+        dead_letter=_dead(get("dead")),
+    )
+
+
+_UNORDERED = frozenset({State.DELAYED, State.COMPLETED, State.FAILED, State.CANCELLED})
+
+
+def _text(raw: bytes | None) -> str | None:
+    return None if raw is None else raw.decode()
+
+
+def _follow_up(id: str, fields: Fields) -> FollowUp:
+    get = fields.get
+    content = Emission(
+        fields["event"].decode(),
+        id,
+        fields["data"],
+        number(get("priority")) or 0,
+        options=options_of(get("options")),
+        window=_window(get("window")),
+        awaited="awaited" in fields,
+    )
+    return FollowUp(
+        content,
+        int(fields["serial"]),
+        int(fields["emission"]),
+        int(fields["created"]),
+        int(fields["first"]),
+        number(get("run_at")),
+        number(get("expires")),
+        "awaited" in fields,
+    )
+
+
+def follow_up_job(id: str, queue: str, fields: Fields, now: int, losses: int | None = None) -> StoredJob:
+    """A recorded follow-up as the job that it will be."""
+    run_at = number(fields.get("run_at"))
+    state = State.DELAYED if run_at is not None and run_at > now else State.WAITING
+    rendered = {"state": state.value.encode()} | fields
+    if losses:
+        rendered["losses"] = b"%d" % losses
+    return job_of(id, queue, rendered, now)
+
+
+def log_line(raw: bytes) -> LogLine:
+    return LogLine(*json.decode(raw))
+
+
+def schedule_of(name: str, fields: Fields, live: int) -> StoredSchedule:
+    pattern, timezone, priority, options, expires_ms, *rest = json.decode(fields["plan"])
+    catch_up, misfire_grace_ms, overlap, immediate, not_before_ms, not_before_at = rest
+    plan = Plan(
+        name,
+        fields["event"].decode(),
+        pattern,
+        timezone,
+        fields["data"],
+        priority,
+        options_of(options.encode() or None),
+        expires_ms,
+        catch_up,
+        misfire_grace_ms,
+        overlap,
+        immediate,
+        not_before_ms,
+        not_before_at,
+    )
+    return StoredSchedule(
+        plan,
+        int(fields["place"]),
+        int(fields["revision"]),
+        number(fields.get("next_at")),
+        int(fields["dropped"]),
+        live,
+    )
+
+

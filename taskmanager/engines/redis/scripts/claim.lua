@@ -1,0 +1,130 @@
+-- claim: hands out waiting jobs under the worker's lease, which it renews.
+--
+-- ARGV   3 worker   4 limit   5 lease in ms   6 losses that make a suspect   7... the claims in the worker's hands
+-- Answer head, whether more is claimable, number of facts, facts, then 14 values a job: claim number, id, serial,
+--        event, data, options, priority, attempt, failures, losses, created, run_at, schedule, started.
+-- Cost   some four calls a job; at most DUE_LIMIT jobs are looked at.
+-- Needs  places leases
+
+local worker, limit, lease, suspect = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local facts, jobs = {}, {}
+make_room()
+make_due(facts)
+local held = HELD .. worker
+local more = not hand_again(jobs, held, 7, limit)
+local free = limit - #jobs / 14
+local looked, taken = 0, {}
+local holds_suspect
+
+local function is_suspect(losses) return tonumber(losses or 0) >= suspect end
+
+-- Whether the worker has a suspect in its hands already; looked up where the first one comes.
+local function has_suspect()
+  if holds_suspect == nil then
+    holds_suspect = false
+    for _, id in ipairs(call('HVALS', held)) do
+      if is_suspect(call('HGET', JOB .. id, 'losses')) then holds_suspect = true end
+    end
+  end
+  return holds_suspect
+end
+
+local function hand_out(id, f)
+  claims = claims + 1
+  local key, attempt = JOB .. id, int((tonumber(f[6] or 0)) + 1)
+  local number = int(claims)
+  call('HSET', key, 'state', ACTIVE, 'attempt', attempt, 'claim', number, 'worker', worker, 'started', NOW)
+  if f[14] or f[15] or f[16] or f[17] then call('HDEL', key, 'cancel', 'requeued', 'reaped', 'aside') end
+  f[6], f[12] = attempt, NOW
+  as_claim(jobs, claims, id, f)
+  append(taken, number, id)
+  free = free - 1
+end
+
+-- One entry that this worker was delivered, or that was set aside: it starts, expires, or is (still) set aside.
+local function look_at(line, order, id)
+  looked = looked + 1
+  local f = call('HMGET', JOB .. id, unpack(CLAIM_FIELDS))
+  if f[13] and tonumber(f[13]) < now then
+    local job = fetch(id)
+    if not job.aside then call('XACK', line, GROUP, order) end
+    cancel_standing(job, EXPIRED, facts)
+    return
+  end
+  if is_suspect(f[8]) then
+    if has_suspect() then
+      if not f[17] then
+        call('XCLAIM', line, GROUP, ASIDE, 0, order, 'JUSTID')
+        call('HSET', JOB .. id, 'aside', '1')
+        aside = aside + 1
+      end
+      return
+    end
+    holds_suspect = true
+  end
+  if f[17] then
+    call('XCLAIM', line, GROUP, worker, 0, order, 'JUSTID')
+    aside = aside - 1
+  end
+  hand_out(id, f)
+end
+
+local function id_of(entry) return entry[2][2] end
+
+-- Who was set aside comes before whatever is left in the line.
+local function look_aside(line)
+  for _, pending in ipairs(call('XPENDING', line, GROUP, '-', '+', DUE_LIMIT, ASIDE)) do
+    if free <= 0 then return end
+    local entry = call('XRANGE', line, pending[1], pending[1])[1]
+    look_at(line, pending[1], id_of(entry))
+  end
+end
+
+local function look_along(line)
+  while free > 0 and looked < DUE_LIMIT do
+    local streams = call('XREADGROUP', 'GROUP', GROUP, worker, 'COUNT', math.min(free, DUE_LIMIT - looked),
+      'STREAMS', line, '>')
+    local entries = streams and streams[1] and streams[1][2]
+    if not entries or #entries == 0 then return end
+    for _, entry in ipairs(entries) do look_at(line, entry[1], id_of(entry)) end
+  end
+end
+
+-- Whether this worker could be handed anything of what has not been delivered yet.
+local function is_claimable(line)
+  local left = call('XLEN', line) - call('XPENDING', line, GROUP)[1]
+  if left == 0 then return false end
+  if not has_suspect() then return true end
+  local delivered = call('XINFO', 'GROUPS', line)[1][8]
+  for _, entry in ipairs(call('XRANGE', line, '(' .. delivered, '+', 'COUNT', DUE_LIMIT)) do
+    if not is_suspect(call('HGET', JOB .. id_of(entry), 'losses')) then return true end
+  end
+  return false
+end
+
+if not paused then
+  for _, priority in ipairs(lines) do
+    if aside > 0 then look_aside(LINE .. priority) end
+    look_along(LINE .. priority)
+  end
+  if #taken > 0 then call('HSET', held, unpack(taken)) end
+  local due = first_due()
+  more = more or (due and tonumber(due) <= now) or (aside > 0 and not has_suspect())
+  if not more and (free <= 0 or looked >= DUE_LIMIT) then
+    for _, priority in ipairs(lines) do more = more or is_claimable(LINE .. priority) end
+  end
+end
+if #jobs > 0 then
+  keep_lease(worker, lease)
+else
+  keep_lease(worker, lease)
+  end_lease(worker)
+end
+save()
+-- Whoever may be full now leaves the rest, and the watch over the next moment, to another.
+if more or (free <= 0 and first_due()) then ring() end
+local answer = head(worker)
+append(answer, more and 1 or 0, #facts / 4)
+extend(answer, facts)
+for at = 1, #jobs do answer[#answer + 1] = jobs[at] end
+return answer

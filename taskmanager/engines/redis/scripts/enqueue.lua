@@ -1,0 +1,69 @@
+-- enqueue: admits emissions and registers plans, in order.
+--
+-- ARGV   3 caller   4 the batch's number   then four an entry: id, event, data, and '' or JSON of what is not default
+--        (an entry of admit.lua, or a plan: {"plan": text, "pattern", "timezone", "immediate", ...})
+-- Answer head, number of facts before the first entry, facts, then per entry: its serial, where it is a new waiting job;
+--        else "status facts serial id", serial 0 where there is none, and its facts behind it. A fact is four values:
+--        step, event, job id, JSON detail or ''.
+-- Cost   some six calls an entry, at most DUE_LIMIT jobs made due.
+-- Needs  replay places admit
+
+local answer = replayed(ARGV[3], ARGV[4])
+if answer then return answer end
+call('HSET', META, 'queue', ARGV[2]) -- a full server refuses here, before anything has changed
+local facts = {}
+make_due(facts)
+
+local function register(name, event, data, plan)
+  local key = SCHEDULE .. name
+  local old = call('HMGET', key, 'pattern', 'timezone')
+  revisions = revisions + 1
+  tide = tide + 1 -- not a job, but an occurrence to compute: whoever waits has to hear of it once
+  call('HSET', key, 'plan', plan.plan, 'data', data, 'pattern', plan.pattern, 'timezone', plan.timezone,
+    'event', event, 'overlap', plan.overlap, 'revision', int(revisions))
+  if old[1] ~= plan.pattern or old[2] ~= plan.timezone then
+    local not_before = plan.not_before_at or now + (plan.not_before_in or 0)
+    call('HSET', key, 'place', int(math.max(now, not_before - 1)), 'dropped', '0')
+    call('HDEL', key, 'next_at')
+    call('ZADD', SCHEDULES, '0', name)
+  end
+  local made = {}
+  if plan.immediate and old[1] ~= plan.pattern then
+    local run = { id = name .. '@immediate', event = event, data = data, priority = plan.priority,
+      expires_in = plan.expires_in, options = plan.options, born = SCHEDULED, schedule = name }
+    identify(run, now, made)
+  end
+  return made
+end
+
+local verdicts = {}
+for at = 5, #ARGV, 4 do
+  local id, event, data, more = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+  local key = JOB .. id
+  if more == '' and not call('HGET', key, 'state') then
+    emissions, tide = emissions + 1, tide + 1
+    local serial, order = int(emissions), int(tide)
+    call('HSET', key, 'state', WAITING, 'event', event, 'data', data, 'serial', serial, 'order', order, 'created', NOW)
+    call('XADD', line_of('0'), order .. '-0', 'id', id)
+    call('XADD', INDEX, serial .. '-0', 'id', id)
+    verdicts[#verdicts + 1] = emissions
+  else
+    local entry = more == '' and {} or cjson.decode(more)
+    local made, status, serial = {}, SCHEDULED, nil
+    if entry.plan then
+      made = register(id, event, data, entry)
+    else
+      entry.id, entry.event, entry.data = id, event, data
+      status, id, serial = admit(entry, made)
+    end
+    verdicts[#verdicts + 1] = status .. ' ' .. int(#made / 4) .. ' ' .. int(serial or 0) .. ' ' .. id
+    extend(verdicts, made)
+  end
+end
+
+save()
+answer = head('')
+answer[#answer + 1] = #facts / 4
+extend(answer, facts)
+extend(answer, verdicts)
+return remember(ARGV[3], ARGV[4], answer)

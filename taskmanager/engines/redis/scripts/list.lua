@@ -1,0 +1,48 @@
+-- list: newest emission first. A state of few jobs is gathered and sorted; else the index of all jobs is walked, one
+-- look a call.
+--
+-- ARGV   3 state or '' (any)   4 limit   5 below this emission number, or ''
+-- Answer now, the emission number at which to look on or '', then three a job: id, its fields, those of its follow-up.
+-- Cost   at most DUE_LIMIT jobs are looked at.
+-- Needs  places standing
+
+local wanted, limit, below = ARGV[3], tonumber(ARGV[4]), ARGV[5]
+local answer = { NOW, '' }
+
+local function add(id)
+  append(answer, id, call('HGETALL', JOB .. id), call('HGETALL', NEXT .. id))
+end
+
+local function gather()
+  local found = {}
+  for _, id in ipairs(standing(wanted, DUE_LIMIT)) do
+    local emission = fetch(id).emission
+    if below == '' or emission < tonumber(below) then found[#found + 1] = { id = id, emission = emission } end
+  end
+  table.sort(found, function(one, other) return one.emission > other.emission end)
+  for place, one in ipairs(found) do
+    if place > limit then break end
+    add(one.id)
+  end
+end
+
+local function walk()
+  local from = below == '' and '+' or '(' .. below .. '-0'
+  local found = 0
+  for _, entry in ipairs(call('XREVRANGE', INDEX, from, '-', 'COUNT', DUE_LIMIT)) do
+    local id, emission = entry[2][2], string.match(entry[1], '^%d+')
+    local job = fetch(id)
+    -- The emission may be a follow-up's, which is no job yet.
+    if int(job.emission) == emission and (wanted == '' or state_of(job) == wanted) then
+      add(id)
+      found = found + 1
+      if found == limit then return end
+    end
+    answer[2] = emission
+  end
+end
+
+if limit > 0 then
+  if wanted ~= '' and populations()[wanted] <= DUE_LIMIT then gather() else walk() end
+end
+return answer

@@ -1,0 +1,203 @@
+-- Where jobs stand, and how they change places.
+--
+-- A waiting or active job is an entry of its priority's stream (`order` is the entry's number), a delayed one a member
+-- of a sorted set, a finished one an entry of its state's stream. Who takes a job out of one place puts it into the
+-- next in the same script. The index names every job by its emission number.
+
+local FINAL = { [COMPLETED] = true, [FAILED] = true, [CANCELLED] = true }
+local lines, known = {}, {}
+for priority in string.gmatch(meta[6] or '', '%S+') do
+  lines[#lines + 1], known[priority] = priority, true
+end
+
+-- The stream of a priority, made with its group where there is none; `lines` goes from the highest to the lowest.
+local function line_of(priority)
+  if not known[priority] then
+    redis.pcall('XGROUP', 'CREATE', LINE .. priority, GROUP, '0', 'MKSTREAM')
+    lines[#lines + 1], known[priority] = priority, true
+    table.sort(lines, function(one, other) return tonumber(one) > tonumber(other) end)
+    call('HSET', META, 'lines', table.concat(lines, ' '))
+  end
+  return LINE .. priority
+end
+
+local function member(emission, id) return string.format('%016.0f', emission) .. id end
+local function index(emission, id) call('XADD', INDEX, int(emission) .. '-0', 'id', id) end
+local function unindex(emission) call('XDEL', INDEX, int(emission) .. '-0') end
+
+-- To the end of a line.
+local function line_up(id, priority)
+  local line = line_of(priority)
+  tide = tide + 1
+  local order = int(tide)
+  call('XADD', line, order .. '-0', 'id', id)
+  call('HSET', JOB .. id, 'state', WAITING, 'order', order)
+end
+
+local function put_off(id, emission, run_at)
+  call('ZADD', DELAYED_SET, int(run_at), member(emission, id))
+  call('HSET', JOB .. id, 'state', DELAYED)
+end
+
+-- What is due stands in line, at most DUE_LIMIT jobs a call, in the order of (run_at, emission).
+local function make_due(facts)
+  was_first = first_due()
+  if not was_first or tonumber(was_first) > now then return end
+  local due = call('ZRANGEBYSCORE', DELAYED_SET, '-inf', NOW, 'LIMIT', 0, DUE_LIMIT)
+  for _, one in ipairs(due) do
+    local id = string.sub(one, 17)
+    local job = call('HMGET', JOB .. id, 'priority', 'event')
+    call('ZREM', DELAYED_SET, one)
+    line_up(id, job[1] or '0')
+    append(facts, DUE, job[2], id, '')
+  end
+end
+
+-- ---- records
+
+-- What the moves below need to know of a job; nil where there is none of that id.
+local function fetch(id)
+  local f = call('HMGET', JOB .. id, 'state', 'serial', 'emission', 'order', 'priority', 'run_at', 'created', 'attempt',
+    'schedule', 'awaited', 'next', 'opens', 'losses', 'aside', 'event', 'dead', 'claim', 'cancel', 'requeued')
+  if not f[1] then return nil end
+  local serial = tonumber(f[2])
+  return { id = id, state = f[1], serial = serial, emission = tonumber(f[3] or serial), order = f[4],
+    priority = f[5] or '0', run_at = tonumber(f[6] or f[7]), attempt = tonumber(f[8] or 0), schedule = f[9],
+    awaited = f[10], next = f[11], opens = f[12], losses = tonumber(f[13] or 0), aside = f[14], event = f[15],
+    dead = f[16], claim = f[17], cancel = f[18], requeued = f[19] }
+end
+
+local function state_of(job)
+  if job.state == DELAYED and job.run_at <= now then return WAITING end
+  return job.state
+end
+
+-- Out of the place of a waiting or delayed job; the caller puts it into another.
+local function take_out(job)
+  if job.state == DELAYED then
+    call('ZREM', DELAYED_SET, member(job.emission, job.id))
+    return
+  end
+  local line = LINE .. job.priority
+  if job.aside then
+    call('XACK', line, GROUP, job.order .. '-0')
+    call('HDEL', JOB .. job.id, 'aside')
+    aside = aside - 1
+  end
+  call('XDEL', line, job.order .. '-0')
+end
+
+local function recall_dead_letter(job)
+  if not job.dead then return end
+  local letter = cjson.decode(job.dead)
+  call('XDEL', letter.stream, letter.entry)
+  if call('XLEN', letter.stream) == 0 then call('DEL', letter.stream) end
+end
+
+-- The record of a finished job goes, with its logs and its dead letter; an awaited outcome stays.
+local function forget(job)
+  call('XDEL', FINISHED .. job.state, job.order .. '-0')
+  unindex(job.emission)
+  call('DEL', JOB .. job.id, LOGS .. job.id)
+  recall_dead_letter(job)
+end
+
+local function count_live(schedule, change)
+  if call('HINCRBY', LIVE, schedule, change) == 0 then call('HDEL', LIVE, schedule) end
+end
+
+-- ---- debounce windows
+
+local function window_name(window, event) return window.edge .. ' ' .. event .. ' ' .. window.key end
+
+-- A window: "serial first_at until id", until 0 where it lasts as long as its job (trailing).
+local function window_of(name)
+  local text = call('HGET', WINDOWS, name)
+  if not text then return nil end
+  local serial, first, ends_at, id = string.match(text, '^(%d+) (%d+) (%d+) (.*)$')
+  return { serial = tonumber(serial), first = tonumber(first), ends_at = tonumber(ends_at), id = id }
+end
+
+-- `holder` is the hash of the job, or of the follow-up, whose end closes the window.
+local function open_window(holder, name, window)
+  call('HSET', WINDOWS, name,
+    int(window.serial) .. ' ' .. int(window.first) .. ' ' .. int(window.ends_at) .. ' ' .. window.id)
+  if window.ends_at > 0 then
+    call('ZADD', CLOSING, int(window.ends_at), name)
+  end
+  local opens = cjson.decode(call('HGET', holder, 'opens') or '[]')
+  local kept = { name }
+  for _, one in ipairs(opens) do
+    if one ~= name and call('HEXISTS', WINDOWS, one) == 1 then kept[#kept + 1] = one end
+  end
+  call('HSET', holder, 'opens', cjson.encode(kept))
+end
+
+-- That job or follow-up lives no more: its trailing window is over, its leading one if it came to nothing.
+local function end_serial(serial, opens, to)
+  for _, name in ipairs(cjson.decode(opens or '[]')) do
+    local window = window_of(name)
+    if window and window.serial == serial and (window.ends_at == 0 or to ~= COMPLETED) then
+      call('HDEL', WINDOWS, name)
+      call('ZREM', CLOSING, name)
+    end
+  end
+end
+
+-- ---- ends
+
+-- Keeps a copy of an awaited job, readable by its serial, AWAITED_MS beyond now; tells who waits.
+local function keep_outcome(key, id, serial)
+  local copy = OUTCOME .. int(serial)
+  call('DEL', copy)
+  call('HSET', copy, 'id', id, unpack(call('HGETALL', key)))
+  call('ZADD', OUTCOMES, int(now + AWAITED_MS), int(serial))
+  call('PUBLISH', ENDED, int(serial))
+end
+
+-- A follow-up becomes the job of its id; `losses` go on. The index has it since it was recorded.
+local function succeed(id, losses)
+  local key, fresh = JOB .. id, NEXT .. id
+  call('RENAME', fresh, key)
+  local f = call('HMGET', key, 'emission', 'run_at', 'priority', 'created', 'window', 'first', 'serial', 'event')
+  if losses > 0 then call('HSET', key, 'losses', int(losses)) end
+  call('HDEL', key, 'first')
+  if f[2] and tonumber(f[2]) > now then
+    put_off(id, tonumber(f[1]), tonumber(f[2]))
+  else
+    line_up(id, f[3] or '0')
+  end
+  local window = f[5] and cjson.decode(f[5])
+  if window and window.edge == TRAILING then
+    open_window(key, window_name(window, f[8]),
+      { id = id, serial = tonumber(f[7]), first = tonumber(f[6]), ends_at = 0 })
+  end
+end
+
+-- Ends a job that is out of its place and whose record already says how; `removed` where nothing of it is to stay.
+local function finish(job, to, removed)
+  local key = JOB .. job.id
+  if job.opens then end_serial(job.serial, job.opens, to) end
+  if job.schedule then count_live(job.schedule, -1) end
+  call('HSET', key, 'state', to, 'finished', NOW)
+  if job.awaited then keep_outcome(key, job.id, job.serial) end
+  if job.next or removed then
+    unindex(job.emission)
+    call('DEL', key, LOGS .. job.id)
+    recall_dead_letter(job)
+    if job.next then succeed(job.id, job.losses) end
+  else
+    ends = ends + 1
+    local order = int(ends)
+    call('HSET', key, 'order', order)
+    call('XADD', FINISHED .. to, order .. '-0', 'id', job.id, 'at', NOW)
+  end
+end
+
+-- Cancels a waiting or delayed job.
+local function cancel_standing(job, reason, facts, removed)
+  take_out(job)
+  call('HSET', JOB .. job.id, 'reason', reason)
+  append(facts, CANCELLED_STEP, job.event, job.id, '{"reason":"' .. reason .. '"}')
+  finish(job, CANCELLED, removed)
+end

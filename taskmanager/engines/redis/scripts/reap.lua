@@ -1,0 +1,48 @@
+-- reap: takes over jobs of leases that have run out; each gets a new claim under this worker's lease.
+--
+-- ARGV   3 worker   4 limit   5 lease in ms   6... the claims in the worker's hands
+-- Answer head, whether more are left, 0, then 14 values a job as in claim.lua.
+-- Cost   some six calls a job; oldest claims first among at most some DUE_LIMIT that are looked at.
+-- Needs  places leases
+
+local worker, limit, lease = ARGV[3], math.min(tonumber(ARGV[4]), DUE_LIMIT), tonumber(ARGV[5])
+local jobs = {}
+make_room()
+was_first = first_due()
+local more = not hand_again(jobs, REAPED .. worker, 6, limit)
+local lapsed = {}
+for _, owner in ipairs(call('ZRANGEBYSCORE', LEASES, '-inf', NOW)) do
+  if owner ~= worker and #lapsed < DUE_LIMIT then
+    for _, key in ipairs({ HELD .. owner, REAPED .. owner }) do
+      local pairs_held = call('HGETALL', key)
+      for at = 1, #pairs_held, 2 do
+        lapsed[#lapsed + 1] = { number = tonumber(pairs_held[at]), id = pairs_held[at + 1], key = key, owner = owner }
+      end
+    end
+  end
+end
+table.sort(lapsed, function(one, other) return one.number < other.number end)
+local room = limit - #jobs / 14
+for place, one in ipairs(lapsed) do
+  if place > room then
+    more = true
+    break
+  end
+  local key = JOB .. one.id
+  local f = call('HMGET', key, 'order', 'priority', 'losses', 'cancel')
+  call('HDEL', one.key, int(one.number))
+  call('XCLAIM', LINE .. (f[2] or '0'), GROUP, worker, 0, f[1] .. '-0', 'JUSTID')
+  if f[4] then call('SREM', MARKS, int(one.number)) end
+  end_lease(one.owner)
+  if tonumber(f[3] or 0) > 0 then tide = tide + 1 end -- a suspect left its worker, who may be handed another
+  claims = claims + 1
+  call('HSET', key, 'claim', int(claims), 'reaped', '1')
+  call('HSET', REAPED .. worker, int(claims), one.id)
+  as_claim(jobs, claims, one.id, call('HMGET', key, unpack(CLAIM_FIELDS)))
+end
+keep_lease(worker, lease)
+save()
+local answer = head(worker)
+append(answer, more and 1 or 0, 0)
+for at = 1, #jobs do answer[#answer + 1] = jobs[at] end
+return answer

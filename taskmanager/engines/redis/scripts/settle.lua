@@ -1,0 +1,127 @@
+-- settle: writes decisions whose claims stand. A recorded follow-up takes the place of a job that ends.
+--
+-- ARGV   3 caller   4 the batch's number   5 worker   6 states whose jobs go with their end, separated by spaces
+--        7 number of forms, each JSON of a transition   then four a settlement: claim, unstarted ms, result or '', form
+-- Answer head, then four a settlement: 0 as the transition says, 1 cancelled by a mark, 2 superseded, 4 more where the
+--        claim was reaped; id, event, attempt. Or false four times: the claim was lost and nothing of it was written.
+-- Cost   some four calls a job, at most DUE_LIMIT jobs.
+-- Needs  replay places leases
+
+local answer = replayed(ARGV[3], ARGV[4])
+if answer then return answer end
+make_room()
+was_first = first_due()
+local worker, transient = ARGV[5], {}
+local WORKER = cjson.encode(worker)
+for state in string.gmatch(ARGV[6], '%S+') do transient[state] = true end
+local forms = {}
+for at = 8, 7 + tonumber(ARGV[7]) do forms[#forms + 1] = cjson.decode(ARGV[at]) end
+local first = 8 + #forms
+local held, reaped = HELD .. worker, REAPED .. worker
+local left, done, verdicts = {}, {}, {}
+
+-- The history of a job's hand-outs, a line each; the oldest go.
+local function with_run(runs, line)
+  if not runs then return line end
+  runs = runs .. '\n' .. line
+  local _, breaks = string.gsub(runs, '\n', '')
+  while breaks >= ATTEMPTS_KEPT do
+    runs = string.sub(runs, string.find(runs, '\n', 1, true) + 1)
+    breaks = breaks - 1
+  end
+  return runs
+end
+
+local function send_dead_letter(key, id, f, form)
+  local reason = form.reason or form.error_type or form.to
+  local job = '{"id":' .. cjson.encode(id) .. ',"queue":' .. cjson.encode(ARGV[2]) .. ',"event":' ..
+    cjson.encode(f[1]) .. ',"data":' .. f[20] .. '}'
+  local entry = call('XADD', form.dead_letter, '*', 'job', job, 'dlqReason', reason, 'dlqTimestamp', NOW,
+    'attempts', f[2], 'error', form.error or 'null')
+  call('HSET', key, 'dead', cjson.encode({ stream = form.dead_letter, entry = entry, reason = reason, at = now,
+    attempts = tonumber(f[2]) }))
+end
+
+local function write(claim, unstarted, result, form, id, is_reaped)
+  local key = JOB .. id
+  local f = call('HMGET', key, 'event', 'attempt', 'serial', 'emission', 'order', 'priority', 'started', 'runs',
+    'cancel', 'next', 'awaited', 'schedule', 'opens', 'losses', 'failures', 'worker', 'run_at', 'error', 'dead', 'data')
+  local to, step, reason, how, letter = form.to, form.kind, form.reason, 0, form.dead_letter
+  if not FINAL[to] then
+    if f[9] then
+      to, step, reason, how, letter = CANCELLED, CANCELLED_STEP, REQUESTED, 1, nil
+    elseif f[10] then
+      to, step, reason, how, letter = form.superseded, form.superseded, SUPERSEDED, 2, nil
+    end
+  end
+  local line = f[6] or '0'
+  local leaving = left[line] or {}
+  left[line] = leaving
+  leaving[#leaving + 1] = f[5] .. '-0'
+  if f[9] then call('SREM', MARKS, claim) end
+
+  local losses = tonumber(f[14] or 0)
+  if losses > 0 then tide = tide + 1 end -- a suspect left its worker, who may be handed another
+  local owner = is_reaped and cjson.encode(f[16]) or WORKER
+  local started = int(tonumber(f[7]) + tonumber(unstarted))
+  local fields = { 'runs', with_run(f[8], '[' .. f[2] .. ',' .. owner .. ',' .. started .. ',' .. NOW .. ',"' .. step ..
+    '",' .. (form.error or 'null') .. ']') }
+  if form.failures > 0 then append(fields, 'failures', int(tonumber(f[15] or 0) + form.failures)) end
+  if form.losses > 0 then
+    losses = losses + form.losses
+    append(fields, 'losses', int(losses))
+  end
+  if form.max_attempts then append(fields, 'max', int(form.max_attempts)) end
+  if form.error then append(fields, 'error', form.error) end
+  if result ~= '' then append(fields, 'result', result) end
+  if reason then append(fields, 'reason', reason) end
+  if f[18] and to == COMPLETED and not form.error then call('HDEL', key, 'error') end
+  if is_reaped then call('HDEL', key, 'reaped') end
+
+  local emission = tonumber(f[4] or f[3])
+  if FINAL[to] then
+    call('HSET', key, unpack(fields))
+    if letter then send_dead_letter(key, id, f, form) end
+    finish({ id = id, serial = tonumber(f[3]), emission = emission, opens = f[13], schedule = f[12], awaited = f[11],
+      next = f[10], losses = losses, dead = letter and call('HGET', key, 'dead') }, to, transient[to])
+  elseif to == DELAYED then
+    local run_at = later(form.delay)
+    append(fields, 'run_at', int(run_at))
+    call('HSET', key, unpack(fields))
+    put_off(id, emission, run_at)
+  else
+    call('HSET', key, unpack(fields))
+    line_up(id, line)
+  end
+  return how + (is_reaped and 4 or 0), id, f[1], f[2]
+end
+
+for at = first, #ARGV, 4 do
+  local claim = ARGV[at]
+  local id = call('HGET', held, claim)
+  local is_reaped = false
+  if id then
+    call('HDEL', held, claim)
+  else
+    id = call('HGET', reaped, claim)
+    if id then
+      is_reaped = true
+      call('HDEL', reaped, claim)
+    end
+  end
+  if id then
+    local form = forms[tonumber(ARGV[at + 3])]
+    append(verdicts, write(claim, ARGV[at + 1], ARGV[at + 2], form, id, is_reaped))
+  else
+    append(verdicts, -1, 0, 0, 0)
+  end
+end
+for line, entries in pairs(left) do
+  call('XACK', LINE .. line, GROUP, unpack(entries))
+  call('XDEL', LINE .. line, unpack(entries))
+end
+end_lease(worker)
+save()
+answer = head(worker)
+extend(answer, verdicts)
+return remember(ARGV[3], ARGV[4], answer)

@@ -27,6 +27,10 @@ class EngineUnavailable(TaskManagerError):
     """The store did not answer in time. A write that ended so is *perhaps* stored; sending it again is safe."""
 
 
+class EngineFull(EngineUnavailable):
+    """The store has no room left. Nothing of the call was stored; what runs can still be settled."""
+
+
 class LeaseLost(TaskManagerError):
     """This worker no longer holds the job: its lease was reaped. What the handler still does changes nothing."""
 

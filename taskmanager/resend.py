@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from taskmanager.clock import monotonic
-from taskmanager.errors import EngineUnavailable
+from taskmanager.errors import EngineFull, EngineUnavailable
 
 T = TypeVar("T")
 log = logging.getLogger("taskmanager")
@@ -33,6 +33,8 @@ async def resend(call: Callable[[], Awaitable[T]], rng: random.Random, *, for_s:
         try:
             return await call()
         except EngineUnavailable as error:
+            if for_s is not None and isinstance(error, EngineFull):
+                raise  # it certainly stored nothing, and room does not come by waiting
             failed_s = monotonic() if failed_s is None else failed_s
             pause_s = wait_s * rng.uniform(0.5, 1.0)
             if for_s is not None and monotonic() - failed_s + pause_s > for_s:

@@ -62,7 +62,9 @@ class RealSeat:
     @property
     def client(self) -> Client:
         if self._client is None:
-            connection = Connection(open_engine(self._app.settings.db))
+            settings = self._app.settings
+            engine = open_engine(settings.db, prefix=settings.prefix, rings=settings.streamdb)
+            connection = Connection(engine)
             self._client = Client(self._app, connection, self._runtime, self._runtime.incarnation())
         return self._client
 

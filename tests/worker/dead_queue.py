@@ -28,5 +28,7 @@ class DeadQueue:
 @pytest.fixture
 def dead_queue(monkeypatch: pytest.MonkeyPatch) -> str:
     """The URL of a store whose queue `dead` takes nothing."""
-    monkeypatch.setitem(SCHEMES, "dead", ("dead://", lambda rest, clock: DeadQueue(open_engine("memory://", clock))))
+    monkeypatch.setitem(
+        SCHEMES, "dead", ("dead://", lambda url, options, field: DeadQueue(open_engine("memory://", options.clock)))
+    )
     return "dead://"

@@ -12,7 +12,7 @@ import pytest
 from simulation import Simulation
 from taskmanager import EngineUnavailable, TaskManager
 from taskmanager.engine import Answer
-from taskmanager.engines import SCHEMES, open_engine
+from taskmanager.engines import SCHEMES, Options, open_engine
 from tests.worker.apps import keeping, kinds
 
 
@@ -47,8 +47,8 @@ def line(monkeypatch: pytest.MonkeyPatch) -> Lossy:
     """The line behind `lossy://`; it loses nothing until it is told to."""
     lossy = Lossy(None)
 
-    def opened(rest: str, clock: Any) -> Any:
-        lossy._inner = open_engine("memory://", clock)
+    def opened(url: str, options: Options, field: str) -> Any:
+        lossy._inner = open_engine("memory://", options.clock)
         return lossy
 
     monkeypatch.setitem(SCHEMES, "lossy", ("lossy://", opened))

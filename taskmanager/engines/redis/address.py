@@ -91,7 +91,7 @@ def _of_pool(pool: Any, url: str | None = None) -> Address:
         name = f"unix://{options['path']}"
     else:
         name = f"redis://{options.get('host', 'localhost')}:{options.get('port', 6379)}/{options.get('db') or 0}"
-    return Address(name, pool.connection_class, options | ({} if is_fake else _OURS), is_fake)
+    return Address(name, pool.connection_class, options | ({"protocol": 2} if is_fake else _OURS), is_fake)
 
 
 def _without_password(url: str) -> str:

@@ -35,6 +35,7 @@ local function content_of(entry, run_at)
   if expires then append(fields, 'expires', expires) end
   if entry.window then append(fields, 'window', cjson.encode(entry.window)) end
   if entry.awaited then append(fields, 'awaited', '1') end
+  if #fields > 4 then append(fields, 'rare', '1') end
   return fields
 end
 
@@ -42,8 +43,8 @@ local function born(entry, run_at, facts)
   emissions = emissions + 1
   local key = JOB .. entry.id
   local fields = content_of(entry, run_at ~= now and run_at or nil)
-  append(fields, 'serial', int(emissions), 'created', NOW)
-  if entry.schedule then append(fields, 'schedule', entry.schedule) end
+  append(fields, 'serial', emissions, 'created', NOW)
+  if entry.schedule then append(fields, 'schedule', entry.schedule, 'rare', '1') end
   call('HSET', key, unpack(fields))
   index(emissions, entry.id)
   if run_at > now then
@@ -62,7 +63,7 @@ local function take_content(job, entry, run_at)
   unindex(job.emission)
   emissions = emissions + 1
   call('HDEL', key, 'priority', 'options', 'expires', 'attempt', 'failures', 'max', 'requeued')
-  call('HSET', key, 'emission', int(emissions), unpack(content_of(entry, run_at)))
+  call('HSET', key, 'rare', '1', 'emission', emissions, unpack(content_of(entry, run_at)))
   index(emissions, job.id)
   job.emission, job.priority = emissions, int(entry.priority or 0)
 end
@@ -78,7 +79,7 @@ end
 -- The job of that id is waiting or delayed.
 local function meet(job, entry, run_at, facts)
   if not entry.replace then
-    if entry.awaited then call('HSET', JOB .. job.id, 'awaited', '1') end
+    if entry.awaited then call('HSET', JOB .. job.id, 'awaited', '1', 'rare', '1') end
     append(facts, DUPLICATE, entry.event, job.id, '')
     return DUPLICATE, job.id, job.serial
   end
@@ -110,10 +111,10 @@ local function record(job, entry, run_at, facts)
     if not entry.window and entry.event ~= old[1] then call('HDEL', key, 'window') end
   else
     call('HSET', key, 'serial', int(serial), 'created', NOW, 'first', NOW)
-    call('HSET', JOB .. job.id, 'next', int(serial))
+    call('HSET', JOB .. job.id, 'next', int(serial), 'rare', '1')
     job.next = int(serial)
   end
-  call('HSET', key, 'emission', int(emissions), unpack(content_of(entry, due)))
+  call('HSET', key, 'rare', '1', 'emission', emissions, unpack(content_of(entry, due)))
   index(emissions, job.id)
   append(facts, FOLLOW_UP, entry.event, job.id, detail_of(due))
   return FOLLOW_UP, job.id, serial

@@ -29,21 +29,36 @@ local function has_suspect()
   return holds_suspect
 end
 
-local function hand_out(id, f)
+local function start(id, attempt)
   claims = claims + 1
-  local key, attempt = JOB .. id, int((tonumber(f[6] or 0)) + 1)
-  local number = int(claims)
-  call('HSET', key, 'state', ACTIVE, 'attempt', attempt, 'claim', number, 'worker', worker, 'started', NOW)
-  if f[14] or f[15] or f[16] or f[17] then call('HDEL', key, 'cancel', 'requeued', 'reaped', 'aside') end
+  call('HSET', JOB .. id, 'state', ACTIVE, 'attempt', attempt, 'claim', claims, 'worker', worker, 'started', NOW)
+  taken[#taken + 1] = claims
+  taken[#taken + 1] = id
+  free = free - 1
+end
+
+local function hand_out(id, f)
+  local attempt = int(tonumber(f[6] or 0) + 1)
+  start(id, attempt)
+  if f[14] or f[15] or f[16] or f[17] then call('HDEL', JOB .. id, 'cancel', 'requeued', 'reaped', 'aside') end
   f[6], f[12] = attempt, NOW
   as_claim(jobs, claims, id, f)
-  append(taken, number, id)
-  free = free - 1
+end
+
+-- A plain job: no priority or options, never run, no expiry, nothing before.
+local function hand_out_plain(id, f)
+  start(id, '1')
+  local at = #jobs
+  jobs[at + 1], jobs[at + 2], jobs[at + 3], jobs[at + 4], jobs[at + 5] = claims, id, f[1], f[2], f[3]
+  jobs[at + 6], jobs[at + 7], jobs[at + 8], jobs[at + 9], jobs[at + 10] = false, false, '1', false, false
+  jobs[at + 11], jobs[at + 12], jobs[at + 13], jobs[at + 14] = f[4], false, false, NOW
 end
 
 -- One entry that this worker was delivered, or that was set aside: it starts, expires, or is (still) set aside.
 local function look_at(line, order, id)
   looked = looked + 1
+  local plain = call('HMGET', JOB .. id, 'serial', 'event', 'data', 'created', 'rare')
+  if not plain[5] then return hand_out_plain(id, plain) end
   local f = call('HMGET', JOB .. id, unpack(CLAIM_FIELDS))
   if f[13] and tonumber(f[13]) < now then
     local job = fetch(id)
@@ -55,7 +70,7 @@ local function look_at(line, order, id)
     if has_suspect() then
       if not f[17] then
         call('XCLAIM', line, GROUP, ASIDE, 0, order, 'JUSTID')
-        call('HSET', JOB .. id, 'aside', '1')
+        call('HSET', JOB .. id, 'aside', '1', 'rare', '1')
         aside = aside + 1
       end
       return
@@ -94,10 +109,9 @@ end
 local function is_claimable(line)
   local left = call('XLEN', line) - call('XPENDING', line, GROUP)[1]
   if left == 0 then return false end
-  if not has_suspect() then return true end
   local delivered = call('XINFO', 'GROUPS', line)[1][8]
-  for _, entry in ipairs(call('XRANGE', line, '(' .. delivered, '+', 'COUNT', DUE_LIMIT)) do
-    if not is_suspect(call('HGET', JOB .. id_of(entry), 'losses')) then return true end
+  for _, entry in ipairs(call('XRANGE', line, '(' .. delivered, '+', 'COUNT', math.min(left, DUE_LIMIT))) do
+    if not is_suspect(call('HGET', JOB .. id_of(entry), 'losses')) or not has_suspect() then return true end
   end
   return false
 end

@@ -36,7 +36,7 @@ function commands.promote()
   local state, changed = state_of(job), false
   if state == DELAYED then
     take_out(job)
-    call('HSET', JOB .. first, 'run_at', NOW)
+    call('HSET', JOB .. first, 'run_at', NOW, 'rare', '1')
     line_up(first, job.priority)
     append(facts, DUE, job.event, first, '')
     state, changed = WAITING, true
@@ -51,7 +51,7 @@ local function run_again(job)
   recall_dead_letter(job)
   if call('ZREM', OUTCOMES, int(job.serial)) == 1 then call('DEL', OUTCOME .. int(job.serial)) end
   call('HDEL', key, 'failures', 'losses', 'error', 'reason', 'finished', 'dead')
-  call('HSET', key, 'requeued', '1')
+  call('HSET', key, 'requeued', '1', 'rare', '1')
   if job.schedule then count_live(job.schedule, 1) end
   line_up(job.id, job.priority)
   append(facts, REQUEUED, job.event, job.id, '')
@@ -125,7 +125,7 @@ function commands.await()
   local job = find(first, second)
   if job then
     local key, changed = JOB .. first, not job.awaited
-    call('HSET', key, 'awaited', '1')
+    call('HSET', key, 'awaited', '1', 'rare', '1')
     if FINAL[job.state] then keep_outcome(key, first, job.serial) end
     show(key, first)
     return nil, 0, changed
@@ -135,7 +135,7 @@ function commands.await()
   if job then
     local key = NEXT .. first
     local changed = not call('HGET', key, 'awaited')
-    call('HSET', key, 'awaited', '1')
+    call('HSET', key, 'awaited', '1', 'rare', '1')
     show(key, first)
     append(shown, 'losses', int(job.losses))
     return nil, 0, changed

@@ -36,16 +36,15 @@ local function register(name, event, data, plan)
   return made
 end
 
-local verdicts = {}
+local verdicts, line = {}, line_of('0')
 for at = 5, #ARGV, 4 do
   local id, event, data, more = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   local key = JOB .. id
   if more == '' and not call('HGET', key, 'state') then
     emissions, tide = emissions + 1, tide + 1
-    local serial, order = int(emissions), int(tide)
-    call('HSET', key, 'state', WAITING, 'event', event, 'data', data, 'serial', serial, 'order', order, 'created', NOW)
-    call('XADD', line_of('0'), order .. '-0', 'id', id)
-    call('XADD', INDEX, serial .. '-0', 'id', id)
+    call('HSET', key, 'state', WAITING, 'event', event, 'data', data, 'serial', emissions, 'order', tide, 'created', NOW)
+    call('XADD', line, tide .. '-0', 'id', id)
+    call('XADD', INDEX, emissions .. '-0', 'id', id)
     verdicts[#verdicts + 1] = emissions
   else
     local entry = more == '' and {} or cjson.decode(more)

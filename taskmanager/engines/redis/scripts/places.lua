@@ -34,6 +34,7 @@ local function line_up(id, priority)
   call('HSET', JOB .. id, 'state', WAITING, 'order', order)
 end
 
+-- (`run_at` is in its record already, and makes it a rare one.)
 local function put_off(id, emission, run_at)
   call('ZADD', DELAYED_SET, int(run_at), member(emission, id))
   call('HSET', JOB .. id, 'state', DELAYED)
@@ -54,6 +55,9 @@ local function make_due(facts)
 end
 
 -- ---- records
+--
+-- Most jobs are plain: they have only what every job has, and have not run before. One that has more says so in its
+-- field `rare`, so that the hot path need not ask for twenty fields that are not there.
 
 -- What the moves below need to know of a job; nil where there is none of that id.
 local function fetch(id)
@@ -130,7 +134,7 @@ local function open_window(holder, name, window)
   for _, one in ipairs(opens) do
     if one ~= name and call('HEXISTS', WINDOWS, one) == 1 then kept[#kept + 1] = one end
   end
-  call('HSET', holder, 'opens', cjson.encode(kept))
+  call('HSET', holder, 'opens', cjson.encode(kept), 'rare', '1')
 end
 
 -- That job or follow-up lives no more: its trailing window is over, its leading one if it came to nothing.
@@ -174,13 +178,16 @@ local function succeed(id, losses)
   end
 end
 
--- Ends a job that is out of its place and whose record already says how; `removed` where nothing of it is to stay.
-local function finish(job, to, removed)
+-- Ends a job that is out of its place; `fields` are what its record is to say of that. `removed`: nothing is to stay.
+local function finish(job, to, fields, removed)
   local key = JOB .. job.id
   if job.opens then end_serial(job.serial, job.opens, to) end
   if job.schedule then count_live(job.schedule, -1) end
-  call('HSET', key, 'state', to, 'finished', NOW)
-  if job.awaited then keep_outcome(key, job.id, job.serial) end
+  append(fields, 'state', to, 'finished', NOW)
+  if job.awaited then
+    call('HSET', key, unpack(fields))
+    keep_outcome(key, job.id, job.serial)
+  end
   if job.next or removed then
     unindex(job.emission)
     call('DEL', key, LOGS .. job.id)
@@ -189,7 +196,8 @@ local function finish(job, to, removed)
   else
     ends = ends + 1
     local order = int(ends)
-    call('HSET', key, 'order', order)
+    append(fields, 'order', order)
+    call('HSET', key, unpack(fields))
     call('XADD', FINISHED .. to, order .. '-0', 'id', job.id, 'at', NOW)
   end
 end
@@ -197,7 +205,6 @@ end
 -- Cancels a waiting or delayed job.
 local function cancel_standing(job, reason, facts, removed)
   take_out(job)
-  call('HSET', JOB .. job.id, 'reason', reason)
   append(facts, CANCELLED_STEP, job.event, job.id, '{"reason":"' .. reason .. '"}')
-  finish(job, CANCELLED, removed)
+  finish(job, CANCELLED, { 'reason', reason }, removed)
 end

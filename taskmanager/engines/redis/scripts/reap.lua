@@ -36,7 +36,7 @@ for place, one in ipairs(lapsed) do
   end_lease(one.owner)
   if tonumber(f[3] or 0) > 0 then tide = tide + 1 end -- a suspect left its worker, who may be handed another
   claims = claims + 1
-  call('HSET', key, 'claim', int(claims), 'reaped', '1')
+  call('HSET', key, 'claim', claims, 'reaped', '1', 'rare', '1')
   call('HSET', REAPED .. worker, int(claims), one.id)
   as_claim(jobs, claims, one.id, call('HMGET', key, unpack(CLAIM_FIELDS)))
 end

@@ -15,7 +15,12 @@ local worker, transient = ARGV[5], {}
 local WORKER = cjson.encode(worker)
 for state in string.gmatch(ARGV[6], '%S+') do transient[state] = true end
 local forms = {}
-for at = 8, 7 + tonumber(ARGV[7]) do forms[#forms + 1] = cjson.decode(ARGV[at]) end
+for at = 8, 7 + tonumber(ARGV[7]) do
+  local form = cjson.decode(ARGV[at])
+  form.is_plain = form.to == COMPLETED and form.max_attempts and form.failures == 0 and form.losses == 0
+    and not form.error and not form.reason and not transient[COMPLETED]
+  forms[#forms + 1] = form
+end
 local first = 8 + #forms
 local held, reaped = HELD .. worker, REAPED .. worker
 local left, done, verdicts = {}, {}, {}
@@ -32,18 +37,47 @@ local function with_run(runs, line)
   return runs
 end
 
-local function send_dead_letter(key, id, f, form)
+-- Appends to the dead-letter stream; what the record is to say of it.
+local function dead_letter(id, f, form)
   local reason = form.reason or form.error_type or form.to
   local job = '{"id":' .. cjson.encode(id) .. ',"queue":' .. cjson.encode(ARGV[2]) .. ',"event":' ..
     cjson.encode(f[1]) .. ',"data":' .. f[20] .. '}'
   local entry = call('XADD', form.dead_letter, '*', 'job', job, 'dlqReason', reason, 'dlqTimestamp', NOW,
     'attempts', f[2], 'error', form.error or 'null')
-  call('HSET', key, 'dead', cjson.encode({ stream = form.dead_letter, entry = entry, reason = reason, at = now,
-    attempts = tonumber(f[2]) }))
+  return cjson.encode({ stream = form.dead_letter, entry = entry, reason = reason, at = now, attempts = tonumber(f[2]) })
+end
+
+local function leave(line, order)
+  local leaving = left[line] or {}
+  left[line] = leaving
+  leaving[#leaving + 1] = order .. '-0'
+end
+
+local function run_line(attempt, owner, started, step, error)
+  return '[' .. attempt .. ',' .. owner .. ',' .. started .. ',' .. NOW .. ',"' .. step .. '",' .. error .. ']'
+end
+
+-- A plain job that ends as the transition says, and stays: most of all.
+local function write_plain(id, f, unstarted, result, form)
+  leave('0', f[3])
+  ends = ends + 1
+  local started = f[4]
+  if unstarted ~= '0' then started = int(tonumber(started) + tonumber(unstarted)) end
+  local runs = run_line('1', WORKER, started, form.kind, 'null')
+  if result == '' then
+    call('HSET', JOB .. id, 'state', form.to, 'order', ends, 'finished', NOW, 'runs', runs, 'max', form.max_attempts)
+  else
+    call('HSET', JOB .. id, 'state', form.to, 'order', ends, 'finished', NOW, 'runs', runs, 'max', form.max_attempts,
+      'result', result)
+  end
+  call('XADD', FINISHED .. form.to, ends .. '-0', 'id', id, 'at', NOW)
+  return 0, id, f[1], '1'
 end
 
 local function write(claim, unstarted, result, form, id, is_reaped)
   local key = JOB .. id
+  local plain = call('HMGET', key, 'event', 'serial', 'order', 'started', 'rare')
+  if form.is_plain and not plain[5] then return write_plain(id, plain, unstarted, result, form) end
   local f = call('HMGET', key, 'event', 'attempt', 'serial', 'emission', 'order', 'priority', 'started', 'runs',
     'cancel', 'next', 'awaited', 'schedule', 'opens', 'losses', 'failures', 'worker', 'run_at', 'error', 'dead', 'data')
   local to, step, reason, how, letter = form.to, form.kind, form.reason, 0, form.dead_letter
@@ -55,17 +89,14 @@ local function write(claim, unstarted, result, form, id, is_reaped)
     end
   end
   local line = f[6] or '0'
-  local leaving = left[line] or {}
-  left[line] = leaving
-  leaving[#leaving + 1] = f[5] .. '-0'
+  leave(line, f[5])
   if f[9] then call('SREM', MARKS, claim) end
 
   local losses = tonumber(f[14] or 0)
   if losses > 0 then tide = tide + 1 end -- a suspect left its worker, who may be handed another
   local owner = is_reaped and cjson.encode(f[16]) or WORKER
   local started = int(tonumber(f[7]) + tonumber(unstarted))
-  local fields = { 'runs', with_run(f[8], '[' .. f[2] .. ',' .. owner .. ',' .. started .. ',' .. NOW .. ',"' .. step ..
-    '",' .. (form.error or 'null') .. ']') }
+  local fields = { 'rare', '1', 'runs', with_run(f[8], run_line(f[2], owner, started, step, form.error or 'null')) }
   if form.failures > 0 then append(fields, 'failures', int(tonumber(f[15] or 0) + form.failures)) end
   if form.losses > 0 then
     losses = losses + form.losses
@@ -80,10 +111,10 @@ local function write(claim, unstarted, result, form, id, is_reaped)
 
   local emission = tonumber(f[4] or f[3])
   if FINAL[to] then
-    call('HSET', key, unpack(fields))
-    if letter then send_dead_letter(key, id, f, form) end
+    local dead = letter and dead_letter(id, f, form)
+    if dead then append(fields, 'dead', dead) end
     finish({ id = id, serial = tonumber(f[3]), emission = emission, opens = f[13], schedule = f[12], awaited = f[11],
-      next = f[10], losses = losses, dead = letter and call('HGET', key, 'dead') }, to, transient[to])
+      next = f[10], losses = losses, dead = dead }, to, fields, transient[to])
   elseif to == DELAYED then
     local run_at = later(form.delay)
     append(fields, 'run_at', int(run_at))
@@ -96,26 +127,25 @@ local function write(claim, unstarted, result, form, id, is_reaped)
   return how + (is_reaped and 4 or 0), id, f[1], f[2]
 end
 
-for at = first, #ARGV, 4 do
-  local claim = ARGV[at]
-  local id = call('HGET', held, claim)
-  local is_reaped = false
-  if id then
-    call('HDEL', held, claim)
-  else
+local numbers = {}
+for at = first, #ARGV, 4 do numbers[#numbers + 1] = ARGV[at] end
+local ids = #numbers > 0 and call('HMGET', held, unpack(numbers)) or {}
+local written = {}
+for place, claim in ipairs(numbers) do
+  local at = first + 4 * (place - 1)
+  local id, is_reaped = ids[place], false
+  if not id then
     id = call('HGET', reaped, claim)
-    if id then
-      is_reaped = true
-      call('HDEL', reaped, claim)
-    end
+    is_reaped = id and call('HDEL', reaped, claim) == 1
   end
-  if id then
-    local form = forms[tonumber(ARGV[at + 3])]
-    append(verdicts, write(claim, ARGV[at + 1], ARGV[at + 2], form, id, is_reaped))
+  if id and not written[claim] then
+    written[claim] = true
+    append(verdicts, write(claim, ARGV[at + 1], ARGV[at + 2], forms[tonumber(ARGV[at + 3])], id, is_reaped))
   else
     append(verdicts, -1, 0, 0, 0)
   end
 end
+if #numbers > 0 then call('HDEL', held, unpack(numbers)) end
 for line, entries in pairs(left) do
   call('XACK', LINE .. line, GROUP, unpack(entries))
   call('XDEL', LINE .. line, unpack(entries))

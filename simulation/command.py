@@ -142,6 +142,8 @@ def _run(
     from simulation import Simulation, SimulationStuck
     from simulation.target import load_application
 
+    if workers == 0:
+        print("no worker runs (--workers 0): no schedule is registered and no job is started", file=sys.stderr)
     stuck = None
     with Simulation(
         load_application(app),

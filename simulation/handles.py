@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import Future
+from collections.abc import Callable
 from contextvars import Context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -95,12 +96,14 @@ class Pulse(Minor):
     """A timer on a grid. `keeps_fresh` says that its last beat before anything happens must not be left out.
 
     `owner`, where there is one, is who needs no telling of its own calls: the pulse looks for what others have done.
+    `is_idle`, where there is one, says that a beat now would find nothing to do.
     """
 
-    __slots__ = ("grid", "keeps_fresh", "owner")
+    __slots__ = ("grid", "is_idle", "keeps_fresh", "owner")
     grid: Grid
     keeps_fresh: bool
     owner: object
+    is_idle: Callable[[], bool] | None
 
 
 @dataclass(slots=True, eq=False)

@@ -53,7 +53,7 @@ class Halt(Enum):
     STOPPED = "stopped"
     """Somebody called `halt()`."""
     QUIET = "quiet"
-    """Nothing is left that time could bring about (or only background timers, where that was asked)."""
+    """Nothing is left that time could bring about."""
     REST = "rest"
     """`at_rest()` is true: nothing is left to do at this instant."""
     SPINNING = "spinning"
@@ -110,15 +110,13 @@ class VirtualLoop(SchedulingLoop):
         limit_us: int | None = None,
         *,
         at_rest: Callable[[], bool] | None = None,
-        stop_when_only_background: bool = False,
     ) -> Halt:
         """Runs until `until()` is true, the clock has reached `limit_us`, `halt()` is called, or nothing is left.
 
         `limit_us` is a moment of the clock, in microseconds since the epoch; timers due at it still fire. `until` is
         asked at the start, whenever nothing is ready any more, and before each engine call and each move of the clock;
-        `at_rest` only before the clock moves.
-        With `stop_when_only_background` the drive is quiet when no foreground timer is left. Raises `RuntimeError`
-        where the loop is being driven already, but for its `pilots`.
+        `at_rest` only before the clock moves. Raises `RuntimeError` where the loop is being driven already, but for its
+        `pilots`.
         """
         self._check_closed()
         if not self.may_be_driven:
@@ -128,7 +126,7 @@ class VirtualLoop(SchedulingLoop):
         self._drives += 1
         try:
             with seated(self):
-                halt = self._drive(until, limit_us, at_rest, stop_when_only_background)
+                halt = self._drive(until, limit_us, at_rest)
         finally:
             self._drives -= 1
         self._halted = halted
@@ -148,7 +146,6 @@ class VirtualLoop(SchedulingLoop):
         until: Callable[[], bool] | None,
         limit_us: int | None,
         at_rest: Callable[[], bool] | None,
-        only_background: bool,
     ) -> Halt:
         ready, timers, heap, calls, clock = self._ready, self._timers, self._timers.heap, self.calls, self.clock
         run, pop_due, make_ready = self._run_batch, timers.pop_due, ready.append
@@ -177,8 +174,6 @@ class VirtualLoop(SchedulingLoop):
             else:
                 if at_rest is not None and at_rest():
                     return Halt.REST
-                if only_background and not timers.foreground:
-                    return Halt.QUIET
                 us = timers.next_move(clock.us, limit_us)
                 if limit_us is not None and (us is None or us > limit_us):
                     clock.move_to(max(limit_us, clock.us))

@@ -38,6 +38,7 @@ class NodeRuntime:
     """`taskmanager.runtime.Runtime` in simulated time: randomness of its own, everything else the world's."""
 
     simulated = True
+    observes = True
 
     def __init__(self, exchange: Exchange, name: str, seed: object) -> None:
         self.rng = random.Random(f"{seed}/{name}")
@@ -54,10 +55,19 @@ class NodeRuntime:
         self._exchange.record((fact,))
 
     def engine_now(self, received_at: int, received_s: float) -> int:
-        return self._exchange.now_ms()
+        return self._loop.clock.us // 1000
 
-    async def pulse(self, key: object, seconds: float, *, keeps_fresh: bool = True, only_others: bool = False) -> None:
-        await self._loop.pulse(key, seconds, keeps_fresh=keeps_fresh, owner=self if only_others else None)
+    async def pulse(
+        self,
+        key: object,
+        seconds: float,
+        *,
+        keeps_fresh: bool = True,
+        only_others: bool = False,
+        is_idle: Callable[[], bool] | None = None,
+    ) -> None:
+        owner = self if only_others else None
+        await self._loop.pulse(key, seconds, keeps_fresh=keeps_fresh, owner=owner, is_idle=is_idle)
 
     def was_frozen(self, since_s: float, longest_s: float) -> bool:
         return self._loop.jumped_since(since_s, longest_s)
@@ -101,6 +111,7 @@ class Node:
         self._wire: Wire | None = None
         self._alive = AsyncExitStack()
         self._boots = 0
+        self._dying: list[asyncio.Task[Any]] = []
 
     @property
     def is_up(self) -> bool:
@@ -154,9 +165,12 @@ class Node:
         worker.kill()
         self._alive = AsyncExitStack()
         loop = self._exchange.loop
+        # Kept, for who waits in a `finally` for what nobody brings is otherwise known to the collector alone.
+        self._dying = [task for task in self._dying if not task.done()]
         for task in sorted(asyncio.all_tasks(loop), key=hash):
             if isinstance(task, Task) and task.node is self:
                 task.cancel()
+                self._dying.append(task)
         loop.threads.abandon(lambda origin: origin.get(current_node) is self)
         for key in (worker.keeper, worker.janitor):
             loop.forget(key)

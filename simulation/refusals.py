@@ -38,9 +38,12 @@ BLOCKING_CALLS: tuple[tuple[Any, str], ...] = (
     *((socket.socket, name) for name in ("connect", "connect_ex", "accept", "sendto", "sendmsg")),
     *((socket, name) for name in ("getaddrinfo", "gethostbyname", "gethostbyname_ex", "gethostbyaddr", "getnameinfo")),
     (subprocess.Popen, "__init__"),
-    *((os, name) for name in ("system", "fork", "forkpty", "posix_spawn", "posix_spawnp")),
+    *((os, name) for name in ("pipe", "pipe2", "system", "fork", "forkpty", "posix_spawn", "posix_spawnp")),
 )
-"""Calls of the standard library that block until something outside the process answers, by owner and name."""
+"""Calls of the standard library that lead outside the process, and block until something there answers.
+
+By owner and name; not every platform has them all.
+"""
 
 
 def refused(call: str) -> SimulationRefused:

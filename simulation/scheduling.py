@@ -128,7 +128,7 @@ class SchedulingLoop(RefusingLoop):
         """
         self._timers.unfold(self.clock.us)
         self._timers.stir(None)
-        self._timers.unpark(self.clock.us)  # so that what was passed fires once, parked or not
+        self._timers.unpark(self.clock.us, idle_too=True)  # so that what was passed fires once, parked or not
         self.clock.move_to(self.clock.us + us)
         self._jumps.append((self.time(), us / 1_000_000))
 
@@ -141,7 +141,15 @@ class SchedulingLoop(RefusingLoop):
 
     # ---- pulses
 
-    async def pulse(self, key: Hashable, seconds: float, *, keeps_fresh: bool = True, owner: object = None) -> None:
+    async def pulse(
+        self,
+        key: Hashable,
+        seconds: float,
+        *,
+        keeps_fresh: bool = True,
+        owner: object = None,
+        is_idle: Callable[[], bool] | None = None,
+    ) -> None:
         """Waits for the next point of the key's grid; points that change nothing are skipped (`simulation.timers`)."""
         period_us = max(round(seconds * 1_000_000), 1)
         now_us = self.clock.us
@@ -152,6 +160,7 @@ class SchedulingLoop(RefusingLoop):
         timer.grid = grid
         timer.keeps_fresh = keeps_fresh
         timer.owner = owner
+        timer.is_idle = is_idle
         self._timers.set(due_us, timer, release, (waiter,), None)
         try:
             await waiter

@@ -318,6 +318,9 @@ class Simulation(Operations):
 
         What it runs may itself use the plain calls of this simulation, as handlers and other tasks may not.
         """
+        if not isinstance(awaitable, Awaitable):
+            remedy = "; call it: sim.run(main())" if callable(awaitable) else ""
+            raise UsageError(f"run takes an awaitable, such as a coroutine or tm.emit(...), got {awaitable!r}{remedy}")
         try:
             self._check_turn()
         except UsageError:

@@ -22,6 +22,9 @@ of the grid. Pulses are *folded*:
    nothing fresh), folded pulses go back to the first point of their grid after now. So they do, to be folded again,
    when a nearer horizon was set meanwhile.
 5. Where there is no horizon at all, foldable pulses do not fire: nothing can come of it.
+6. A pulse whose owner says that it is idle when the clock is about to move is left out, whatever was stirred, until
+   that changes; it is asked again when the world has been stirred. So a job that begins and ends at one instant costs
+   no beat.
 
 Hence a rule for whoever uses a pulse: what comes due by the mere passing of time (a lease that runs out, a delay that
 ends) needs a timer of its own. And a pulse that comes later than its period was folded or passed by a jump: a reader of
@@ -70,7 +73,7 @@ class Timers:
     _grids: dict[Hashable, Grid] = field(default_factory=dict)
     _ahead_stirs: int = 0
     _ahead_horizon: int = 0
-    _parked_calls: int = 0
+    _parked_stirs: int = 0
 
     def set(
         self, us: int, timer: Timer, callback: Callable[..., object], args: tuple[Any, ...], context: Context | None
@@ -169,7 +172,7 @@ class Timers:
     def next_move(self, now_us: int, limit_us: int | None) -> int | None:
         """Where the clock goes next, pulses folded; None where nothing but foldable pulses is left and no limit."""
         heap = self.heap
-        if self.parked and self._parked_calls != self.calls:
+        if self.parked and self._parked_stirs != self.stirs:
             self.unpark(now_us)
         if heap and not self.ahead:
             us, _, timer = heap[0]
@@ -180,7 +183,7 @@ class Timers:
         top_us = self.top_us()
         if top_us is None or type(heap[0][2]) is not Pulse:
             return top_us
-        pulses = self._take_pulses()
+        pulses = self._park_idle(self._take_pulses())
         horizon = self._horizon(pulses, limit_us)
         for entry in pulses:
             if (folded := self._folded(entry, horizon)) is not None:
@@ -227,15 +230,38 @@ class Timers:
         fresh = [us for us, _, pulse in pulses if pulse.grid.seen != self.news_for(pulse)]
         return max(fresh) + 1 if fresh else None
 
-    def unpark(self, now_us: int) -> None:
-        """Brings back the parked pulses to which something has happened."""
+    def _park(self, entry: PulseEntry) -> None:
+        """Keeps a pulse that was taken out of the heap until the world is stirred."""
+        entry[2]._scheduled = False
+        self._minor -= 1
+        self.parked.append(entry)
+        self._parked_stirs = self.stirs
+
+    def _park_idle(self, pulses: list[PulseEntry]) -> list[PulseEntry]:
+        """Parks those whose owners have nothing to do, and gives the others."""
+        if not self.fold:
+            return pulses
+        busy: list[PulseEntry] = []
+        for entry in pulses:
+            if (is_idle := entry[2].is_idle) is not None and is_idle():
+                self._park(entry)
+            else:
+                busy.append(entry)
+        return busy
+
+    def unpark(self, now_us: int, *, idle_too: bool = False) -> None:
+        """Brings back the parked pulses to which something has happened, and whose owners have something to do."""
         parked, self.parked = self.parked, []
-        self._parked_calls = self.calls
+        self._parked_stirs = self.stirs
         for entry in parked:
             pulse = entry[2]
             if pulse._cancelled:
                 continue
-            if pulse.grid.seen == self.news_for(pulse):
+            if pulse.is_idle is None:
+                stays = pulse.grid.seen == self.news_for(pulse)
+            else:
+                stays = not idle_too and pulse.is_idle()
+            if stays:
                 self.parked.append(entry)
                 continue
             pulse.us = pulse.grid.after(now_us)
@@ -250,10 +276,7 @@ class Timers:
         if horizon is None or not self.fold or grid.seen != self.news_for(pulse):
             return entry
         if not pulse.keeps_fresh:
-            pulse._scheduled = False
-            self._minor -= 1
-            self.parked.append(entry)
-            self._parked_calls = self.calls
+            self._park(entry)
             return None
         last = us + (horizon - 1 - us) // grid.period_us * grid.period_us
         if last <= us:

@@ -44,10 +44,10 @@ from taskmanager.engine import (
     Timetable,
 )
 from taskmanager.engines.waiters import Waiters
-from taskmanager.errors import InvariantError
 from taskmanager.job import Emission, Fact, Kind, LogLine, Plan, State, StoredJob
 
 T = TypeVar("T")
+Reply = Coroutine[Any, Any, T]
 
 at_the_controls: ContextVar[bool] = ContextVar("simulation_at_the_controls", default=False)
 """True in what the person who drives the simulation asks, as opposed to what the world does by itself."""
@@ -67,8 +67,8 @@ class _Call(NamedTuple):
 class Exchange:
     """The store's side: takes the calls of all wires one by one, and records what they cause in `facts`.
 
-    `dead_letters` counts what was appended, by event: no step tells of it. `is_asked` is True while the person at the
-    controls asks something, `is_stepping` where each step halts the loop.
+    `dead_letters` counts what was appended and outlived its call, by event: no step tells of it. `is_asked` is True
+    while the person at the controls asks something, `is_stepping` where each step halts the loop.
     """
 
     def __init__(self, loop: VirtualLoop, store: Engine, facts: list[Fact]) -> None:
@@ -81,6 +81,7 @@ class Exchange:
         self.is_stepping = False
         self._asked: deque[_Call] = deque()
         self._own: deque[_Call] = deque()
+        self._never: list[asyncio.Future[Any]] = []
         self._flying: asyncio.Task[Any] | None = None
         self._allowed: int | None = None
         self._steps = 0
@@ -98,8 +99,11 @@ class Exchange:
 
     def dispatch(self) -> None:
         call = (self._asked or self._own).popleft()
-        if call.wire.is_cut or call.reply.done():
-            return  # whoever asked is gone, and the store was not reached
+        if call.wire.is_cut:
+            self.never_answer(call.reply)  # whoever asked is gone, and the store was not reached
+            return
+        if call.reply.done():
+            return
         if self.store.suspends:
             context = copy_context()
             context.run(real_io.set, True)
@@ -117,16 +121,20 @@ class Exchange:
         self._flying = None
         if (error := task.exception()) is None:
             self._answer(call, task.result())
+        elif call.wire.is_cut:
+            self.never_answer(call.reply)
         elif not call.reply.done():
             call.reply.set_exception(error)
 
     def _answer(self, call: _Call, answer: Any) -> None:
         # The caller is resumed before those whom its call wakes, as where it was answered on the spot.
-        if not call.reply.done() and not call.wire.is_cut:
+        if call.wire.is_cut:
+            self.never_answer(call.reply)
+        elif not call.reply.done():
             call.reply.set_result(answer)
-        self._take_effect(call.wire.owner, call.queue, answer)
+        self.take_effect(call.wire.owner, call.queue, answer)
 
-    def _take_effect(self, owner: object, queue: str | None, answer: Any) -> None:
+    def take_effect(self, owner: object, queue: str | None, answer: Any) -> None:
         """Records what an answer tells, and wakes whom it concerns."""
         if not isinstance(answer, Answer):
             return
@@ -134,8 +142,11 @@ class Exchange:
             self.loop.stir(owner)
         if queue is None or answer.replayed:
             return
-        self.record(answer.facts)
-        self.waiters.notice(queue, answer)
+        if answer.facts:
+            self.record(answer.facts)
+        self.waiters.tell(queue, answer.tide, answer.due_at)
+        if not self.waiters.awaited:
+            return
         for fact in answer.facts:
             if fact.kind in _ENDS and fact.job_id is not None:
                 self.waiters.ended(queue, fact.job_id)
@@ -157,16 +168,6 @@ class Exchange:
             and not self.is_stepping
             and self.loop.would_call_next
         )
-
-    def answer(self, coroutine: Coroutine[Any, Any, T], owner: object, queue: str | None) -> T:
-        """The answer of a store that does not suspend."""
-        try:
-            coroutine.send(None)
-        except StopIteration as ended:
-            answer: T = ended.value
-            self._take_effect(owner, queue, answer)
-            return answer
-        raise InvariantError("an engine that says it does not suspend has suspended")
 
     # ---- what happened
 
@@ -208,23 +209,34 @@ class Exchange:
         if self.is_stepping:
             self.loop.halt()
 
-    def count_dead_letters(self, settlements: Sequence[Settlement], answer: Settled) -> None:
-        """Each settlement that was written made one step, in order; a dead letter is part of its transition."""
+    async def count_dead_letters(self, queue: str, settlements: Sequence[Settlement], answer: Settled) -> None:
+        """Each settlement that was written made one step, in order; a dead letter is part of its transition.
+
+        It is there while its job's record is, so none is left where a follow-up or the retention took that away.
+        """
         written = (s for s, verdict in zip(settlements, answer.verdicts, strict=True) if verdict is not None)
         for settlement, fact in zip(written, answer.facts, strict=True):
-            if settlement.transition.dead_letter is not None and fact.event is not None:
+            if settlement.transition.dead_letter is None or fact.event is None or fact.job_id is None:
+                continue
+            job = await self.store.get(queue, JobRef(fact.job_id))
+            if job is not None and job.dead_letter is not None:
                 self.dead_letters[fact.event] += 1
+
+    def never_answer(self, reply: asyncio.Future[Any]) -> None:
+        """Who waits for this waits to the end of the world, and must not be swept away before by the collector.
+
+        It would run his `finally` blocks at a moment of chance, and asyncio would complain of a task that is pending.
+        """
+        self._never.append(reply)
 
     def close(self) -> None:
         """The world ends: what was asked is not answered any more."""
-        self._asked.clear()
-        self._own.clear()
+        for calls in (self._asked, self._own):
+            self._never += [call.reply for call in calls]
+            calls.clear()
 
     def submit(self, call: _Call) -> None:
         (self._asked if at_the_controls.get() else self._own).append(call)
-
-    def now_ms(self) -> int:
-        return self.loop.clock.us // 1000
 
 
 def _has_news(answer: Answer) -> bool:
@@ -262,9 +274,13 @@ class Wire:
     async def _call(self, start: Callable[[], Coroutine[Any, Any, T]], queue: str | None = None) -> T:
         exchange = self._exchange
         if not self.is_cut and exchange.answers_on_the_spot():
-            return exchange.answer(start(), self.owner, queue)
+            answer = await start()
+            exchange.take_effect(self.owner, queue, answer)
+            return answer
         reply: asyncio.Future[T] = exchange.loop.create_future()
-        if not self.is_cut:
+        if self.is_cut:
+            exchange.never_answer(reply)
+        else:
             exchange.submit(_Call(self, start, reply, queue))
         return await reply
 
@@ -277,44 +293,48 @@ class Wire:
     def fork(self) -> Wire:
         return self
 
-    # ---- the verbs
+    # ---- the verbs: each is the call that carries it, for a coroutine around a coroutine would only cost time
 
-    async def enqueue(self, queue: str, entries: Sequence[Emission | Plan], batch: Batch) -> Enqueued:
-        return await self._call(lambda: self._store.enqueue(queue, entries, batch), queue)
+    def enqueue(self, queue: str, entries: Sequence[Emission | Plan], batch: Batch) -> Reply[Enqueued]:
+        return self._call(lambda: self._store.enqueue(queue, entries, batch), queue)
 
-    async def claim(
+    def claim(
         self, queue: str, worker: str, holds: Collection[int], limit: int, lease_ms: int, suspect_losses: int
-    ) -> Claimed:
-        return await self._call(lambda: self._store.claim(queue, worker, holds, limit, lease_ms, suspect_losses), queue)
+    ) -> Reply[Claimed]:
+        return self._call(lambda: self._store.claim(queue, worker, holds, limit, lease_ms, suspect_losses), queue)
 
-    async def extend(
+    def extend(
         self, queue: str, worker: str, holds: Collection[int], lease_ms: int, journal: Sequence[Journal] = ()
-    ) -> Extended:
-        return await self._call(lambda: self._store.extend(queue, worker, holds, lease_ms, journal), queue)
+    ) -> Reply[Extended]:
+        return self._call(lambda: self._store.extend(queue, worker, holds, lease_ms, journal), queue)
 
-    async def settle(
+    def settle(
         self,
         queue: str,
         worker: str,
         settlements: Sequence[Settlement],
         batch: Batch,
         transient: Collection[State] = NOTHING,
-    ) -> Settled:
-        async def effect() -> Settled:
+    ) -> Reply[Settled]:
+        async def with_dead_letters() -> Settled:
             answer = await self._store.settle(queue, worker, settlements, batch, transient)
             if not answer.replayed:
-                self._exchange.count_dead_letters(settlements, answer)
+                await self._exchange.count_dead_letters(queue, settlements, answer)
             return answer
 
-        return await self._call(effect, queue)
+        if any(one.transition.dead_letter is not None for one in settlements):
+            return self._call(with_dead_letters, queue)
+        return self._call(lambda: self._store.settle(queue, worker, settlements, batch, transient), queue)
 
-    async def cancel(self, queue: str, ref: JobRef, batch: Batch, transient: Collection[State] = NOTHING) -> Controlled:
-        return await self._call(lambda: self._store.cancel(queue, ref, batch, transient), queue)
+    def cancel(
+        self, queue: str, ref: JobRef, batch: Batch, transient: Collection[State] = NOTHING
+    ) -> Reply[Controlled]:
+        return self._call(lambda: self._store.cancel(queue, ref, batch, transient), queue)
 
-    async def reap(self, queue: str, worker: str, holds: Collection[int], limit: int, lease_ms: int) -> Claimed:
-        return await self._call(lambda: self._store.reap(queue, worker, holds, limit, lease_ms), queue)
+    def reap(self, queue: str, worker: str, holds: Collection[int], limit: int, lease_ms: int) -> Reply[Claimed]:
+        return self._call(lambda: self._store.reap(queue, worker, holds, limit, lease_ms), queue)
 
-    async def advance(
+    def advance(
         self,
         queue: str,
         name: str,
@@ -323,18 +343,18 @@ class Wire:
         next_at: int | None,
         occurrences: Sequence[Emission],
         dropped: int,
-    ) -> Advanced:
-        return await self._call(
+    ) -> Reply[Advanced]:
+        return self._call(
             lambda: self._store.advance(queue, name, revision, place, next_at, occurrences, dropped), queue
         )
 
-    async def prune(self, queue: str, limits: Mapping[State, Limit], limit: int = DUE_LIMIT) -> Pruned:
-        return await self._call(lambda: self._store.prune(queue, limits, limit), queue)
+    def prune(self, queue: str, limits: Mapping[State, Limit], limit: int = DUE_LIMIT) -> Reply[Pruned]:
+        return self._call(lambda: self._store.prune(queue, limits, limit), queue)
 
-    async def control(
+    def control(
         self, queue: str, command: Command, batch: Batch, transient: Collection[State] = NOTHING
-    ) -> Controlled:
-        return await self._call(lambda: self._store.control(queue, command, batch, transient), queue)
+    ) -> Reply[Controlled]:
+        return self._call(lambda: self._store.control(queue, command, batch, transient), queue)
 
     # ---- waiting, on this side
 
@@ -346,23 +366,23 @@ class Wire:
 
     # ---- reading
 
-    async def get(self, queue: str, ref: JobRef) -> StoredJob | None:
-        return await self._call(lambda: self._store.get(queue, ref))
+    def get(self, queue: str, ref: JobRef) -> Reply[StoredJob | None]:
+        return self._call(lambda: self._store.get(queue, ref))
 
-    async def list(self, queue: str, state: State | None, limit: int, after: int | None) -> Sequence[StoredJob]:
-        return await self._call(lambda: self._store.list(queue, state, limit, after))
+    def list(self, queue: str, state: State | None, limit: int, after: int | None) -> Reply[Sequence[StoredJob]]:
+        return self._call(lambda: self._store.list(queue, state, limit, after))
 
-    async def count(self, queue: str) -> Count:
-        return await self._call(lambda: self._store.count(queue))
+    def count(self, queue: str) -> Reply[Count]:
+        return self._call(lambda: self._store.count(queue))
 
-    async def logs(self, queue: str, id: str) -> Sequence[LogLine]:
-        return await self._call(lambda: self._store.logs(queue, id))
+    def logs(self, queue: str, id: str) -> Reply[Sequence[LogLine]]:
+        return self._call(lambda: self._store.logs(queue, id))
 
-    async def schedules(self, queue: str) -> Timetable:
-        return await self._call(lambda: self._store.schedules(queue))
+    def schedules(self, queue: str) -> Reply[Timetable]:
+        return self._call(lambda: self._store.schedules(queue))
 
-    async def queues(self) -> Sequence[str]:
-        return await self._call(lambda: self._store.queues())
+    def queues(self) -> Reply[Sequence[str]]:
+        return self._call(lambda: self._store.queues())
 
-    async def now(self) -> int:
-        return await self._call(lambda: self._store.now())
+    def now(self) -> Reply[int]:
+        return self._call(lambda: self._store.now())

@@ -21,6 +21,7 @@ from taskmanager.errors import UsageError
 __all__ = ["LATEST_MS", "Clock", "SystemClock", "datetime_of", "duration_ms", "iso", "later", "moment_ms", "monotonic"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_WALL_EPOCH = datetime(1970, 1, 1)  # the same without a zone, whose text would only be cut off again
 _MICROSECOND = timedelta(microseconds=1)
 LATEST_MS = (datetime(9999, 12, 31, 23, 59, 59, 999000, tzinfo=UTC) - _EPOCH) // timedelta(milliseconds=1)
 """The last moment that is accepted anywhere: the end of the year 9999, in milliseconds since the epoch."""
@@ -56,8 +57,8 @@ def datetime_of(ms: int) -> datetime:
 
 def iso(ms: int) -> str:
     """A moment as ISO 8601 in UTC: `2026-03-29T01:00:00Z`, with milliseconds only where there are any."""
-    text = datetime_of(ms).isoformat(timespec="milliseconds" if ms % 1000 else "seconds")
-    return text.removesuffix("+00:00") + "Z"
+    utc = _WALL_EPOCH + timedelta(milliseconds=ms)
+    return utc.isoformat(timespec="milliseconds" if ms % 1000 else "seconds") + "Z"
 
 
 def duration_ms(value: object, field: str) -> int:

@@ -23,7 +23,7 @@ import msgspec.inspect
 from taskmanager.errors import TaskManagerError, UsageError
 from taskmanager.lowering import MAX_DEPTH, lower
 
-__all__ = ["InvalidData", "TypedDecoder", "canonical", "decode", "encode", "encode_canonical", "new_id"]
+__all__ = ["InvalidData", "TypedDecoder", "canonical", "decode", "encode", "new_id"]
 
 _ENCODER = msgspec.json.Encoder()
 _SORTED = msgspec.json.Encoder(order="sorted")
@@ -44,7 +44,7 @@ def encode(value: object, *, field: str, max_bytes: int) -> bytes:
     try:
         encoded = _ENCODER.encode(value)
         plain = _DECODER.decode(encoded)
-        unchanged = bool(plain == value) and not _is_too_deep(encoded, plain)
+        unchanged = bool(plain == value) and (len(encoded) <= MAX_DEPTH or not _is_too_deep(encoded, plain))
     except Exception:
         unchanged = False  # the walk below finds the place, and says what is wrong there
     if not unchanged:
@@ -57,13 +57,8 @@ def encode(value: object, *, field: str, max_bytes: int) -> bytes:
     return encoded
 
 
-def encode_canonical(value: object, *, field: str, max_bytes: int) -> bytes:
-    """`encode` with sorted keys: equal bytes for equal data, so identity can be a hash of them."""
-    return canonical(encode(value, field=field, max_bytes=max_bytes))
-
-
 def canonical(encoded: bytes) -> bytes:
-    """What `encode` wrote, with sorted keys; for who has it already."""
+    """What `encode` wrote, with sorted keys: equal bytes for equal data, so identity can be a hash of them."""
     return _SORTED.encode(_DECODER.decode(encoded))
 
 

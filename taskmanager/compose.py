@@ -26,6 +26,7 @@ EMIT_OPTIONS = frozenset(
     ]
 )
 _CENTURIES_MS = 10**13  # shorter ones need no look at the clock
+_ENTRY_WORDS = EMIT_OPTIONS | {"event", "data"}
 _EVERY_MESSAGE = "an entry of emit_many must be a mapping with 'event' and, if wanted, 'data' and the options of emit"
 
 
@@ -63,8 +64,8 @@ def compose(
         priority = check_priority(priority)
     else:
         priority = (registration.priority if registration else None) or 0
-    delay_ms, run_at = _when(delay, delay_until)
-    expires_ms, expires_at = _expiry(expires)
+    delay_ms, run_at = (0, None) if delay is None and delay_until is None else _when(delay, delay_until)
+    expires_ms, expires_at = (None, None) if expires is None else _expiry(expires)
     if not isinstance(replace, bool):
         raise UsageError(f"replace must be True or False, got {replace!r}")
     options = DEFAULT_OPTIONS
@@ -97,9 +98,9 @@ def compose_entry(app: App, entry: object) -> tuple[str, Emission | Plan]:
     """One entry of `emit_many`: a mapping with the words of `emit`."""
     if not isinstance(entry, Mapping) or "event" not in entry:
         raise UsageError(f"{_EVERY_MESSAGE}, got {entry!r}")
-    for name in entry:
-        if name not in EMIT_OPTIONS and name not in ("event", "data"):
-            raise UsageError(f"{_EVERY_MESSAGE}; {name!r} is none of them")
+    if not _ENTRY_WORDS.issuperset(entry):
+        unknown = next(name for name in entry if name not in _ENTRY_WORDS)
+        raise UsageError(f"{_EVERY_MESSAGE}; {unknown!r} is none of them")
     return compose(app, **entry)
 
 
@@ -184,9 +185,8 @@ def _coming(value: object, field: str) -> int:
 
 
 def _debounce(app: App, registration: Registration | None, debounce: Any, debounce_ms: object) -> Debounce | None:
+    if debounce is debounce_ms is None:
+        return (registration.debounce if registration else None) or app.settings.debounce
     if debounce is False or debounce == 0 or debounce_ms == 0:
         return None
-    given = debounce_of(debounce, debounce_ms)
-    if given is not None:
-        return given
-    return (registration.debounce if registration else None) or app.settings.debounce
+    return debounce_of(debounce, debounce_ms)

@@ -303,7 +303,8 @@ class Engine(Protocol):
         """Takes over up to `limit` jobs of leases that have run out: each gets a new claim under this worker's lease.
 
         They are not to be run: the worker settles them as lost. `holds` are the reaped claims it has in hand; others
-        it was given before come first. `claim` never hands them out.
+        it was given before come first. `claim` never hands them out. Like `claim` it renews the lease of a worker that
+        holds something, whether or not anything was taken over: who asks is alive.
         """
 
     async def advance(

@@ -88,14 +88,20 @@ class Registration:
 
 
 class Registry:
-    """The registrations of one TaskManager, by (queue, event)."""
+    """The registrations of one TaskManager, by (queue, event). `registered` counts them, replaced ones too."""
 
     def __init__(self) -> None:
         self._registrations: dict[tuple[str, str], Registration] = {}
+        self._homes: dict[str, list[str]] = {}
+        self.registered = 0
         self._listeners: list[Callable[[Registration], None]] = []
 
     def add(self, registration: Registration) -> None:
         self._registrations[registration.queue, registration.event] = registration
+        self.registered += 1
+        homes = self._homes.setdefault(registration.event, [])
+        if registration.queue not in homes:
+            homes.append(registration.queue)
         for listener in tuple(self._listeners):
             listener(registration)
 
@@ -110,12 +116,12 @@ class Registry:
         return list(dict.fromkeys(queue for queue, _ in self._registrations))
 
     def queues_of(self, event: str) -> list[str]:
-        return [queue for queue, name in self._registrations if name == event]
+        return list(self._homes.get(event, ()))
 
     def home_of(self, event: str) -> str:
         """The queue of an emission that names none: `default`, unless the event has a handler elsewhere only."""
-        homes = self.queues_of(event)
-        return homes[0] if len(homes) == 1 else "default"
+        homes = self._homes.get(event)
+        return homes[0] if homes is not None and len(homes) == 1 else "default"
 
     def listen(self, listener: Callable[[Registration], None]) -> Callable[[], None]:
         self._listeners.append(listener)

@@ -28,7 +28,13 @@ class Pulse(Protocol):
     """See `Runtime.pulse`."""
 
     async def __call__(
-        self, key: object, seconds: float, *, keeps_fresh: bool = True, only_others: bool = False
+        self,
+        key: object,
+        seconds: float,
+        *,
+        keeps_fresh: bool = True,
+        only_others: bool = False,
+        is_idle: Callable[[], bool] | None = None,
     ) -> None: ...
 
 
@@ -43,6 +49,8 @@ class Runtime(Protocol):
 
     rng: random.Random
     simulated: bool
+    observes: bool
+    """Whether `observe` listens."""
 
     def incarnation(self) -> str:
         """A new name for one start of one worker, never used before."""
@@ -53,11 +61,20 @@ class Runtime(Protocol):
     def engine_now(self, received_at: int, received_s: float) -> int:
         """The engine's time now (ms), from what it was when the monotonic clock read `received_s`."""
 
-    async def pulse(self, key: object, seconds: float, *, keeps_fresh: bool = True, only_others: bool = False) -> None:
+    async def pulse(
+        self,
+        key: object,
+        seconds: float,
+        *,
+        keeps_fresh: bool = True,
+        only_others: bool = False,
+        is_idle: Callable[[], bool] | None = None,
+    ) -> None:
         """Sleeps before a duty whose repetition changes nothing while nothing else happens.
 
         `keeps_fresh`: the duty keeps something from running out, so it may be repeated less often, but not left out.
         `only_others`: it looks for what others have done; what this worker does itself is no reason to repeat it.
+        `is_idle`: while it says so, the duty would find nothing to do, and may be left out.
         """
 
     def was_frozen(self, since_s: float, longest_s: float) -> bool:
@@ -83,6 +100,7 @@ class RealRuntime:
     """The machine itself."""
 
     simulated = False
+    observes = False
 
     def __init__(self) -> None:
         self.rng = random.Random()
@@ -96,7 +114,15 @@ class RealRuntime:
     def engine_now(self, received_at: int, received_s: float) -> int:
         return received_at + int((monotonic() - received_s) * 1000)
 
-    async def pulse(self, key: object, seconds: float, *, keeps_fresh: bool = True, only_others: bool = False) -> None:
+    async def pulse(
+        self,
+        key: object,
+        seconds: float,
+        *,
+        keeps_fresh: bool = True,
+        only_others: bool = False,
+        is_idle: Callable[[], bool] | None = None,
+    ) -> None:
         await asyncio.sleep(seconds)
 
     def was_frozen(self, since_s: float, longest_s: float) -> bool:

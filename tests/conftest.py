@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.servers import Servers
 
 pytest_plugins = ["pytester"]
 
@@ -21,3 +25,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     # Before any test module is imported: `@settings` fills what it does not name from the profile in force then.
     settings.load_profile("nightly" if config.getoption("--nightly") else "default")
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Servers]:
+    """The real servers of this process, each started when first asked for."""
+    own = Servers()
+    yield own
+    own.stop()

@@ -171,6 +171,13 @@ def test_the_same_seed_prints_the_same_and_another_seed_something_else(shell: Sh
     assert first != other
 
 
+def test_a_world_without_workers_says_so_on_stderr_and_is_empty(shell: Shell) -> None:
+    said = shell.simulate("app.py:tm", "--workers", "0", "--json")
+    assert (said.code, said.out) == (0, "")
+    assert "no worker runs (--workers 0)" in said.err
+    assert "no worker runs" not in shell.simulate("app.py:tm", "--hours", "1").err
+
+
 def test_start_is_utc_unless_it_has_an_offset(shell: Shell) -> None:
     for start in ("2026-03-29", "2026-03-29T00:00", "2026-03-29T02:00+02:00"):
         said = shell.simulate("app.py:tm", "--start", start, "--days", "0.3", "--only", "report", "--json")

@@ -45,7 +45,9 @@ def open_engine(
     if scheme not in SCHEMES:
         raise UsageError(f"{field} must be one of {ACCEPTED}; got the scheme {scheme!r}")
     if rings is not None and SCHEMES[scheme][1] is not _redis:
-        raise UsageError(f"streamdb is a second connection to a Redis server; with {field} {store!r} it must be left out")
+        raise UsageError(
+            f"streamdb is a second connection to a Redis server; with {field} {store!r} it must be left out"
+        )
     return SCHEMES[scheme][1](f"{scheme}://{rest}", options, field)
 
 
@@ -54,6 +56,12 @@ def _memory(url: str, options: Options, field: str) -> Engine:
 
     name = url.removeprefix("memory://")
     return MemoryEngine(options.clock, shared_store(name) if name else None)
+
+
+def _sqlite(url: str, options: Options, field: str) -> Engine:
+    from taskmanager.engines.sqlite import SqliteEngine
+
+    return SqliteEngine.of(url.removeprefix("sqlite://"), options.clock, field)
 
 
 def _redis(url: str, options: Options, field: str) -> Engine:
@@ -73,6 +81,7 @@ def _client(client: object, options: Options, field: str) -> Engine:
 SCHEMES: dict[str, tuple[str, Callable[[str, Options, str], Engine]]] = {
     # scheme: (what its URLs look like, what opens them)
     "memory": ("memory:// or memory://name", _memory),
+    "sqlite": ("sqlite:// (in memory) or sqlite:///file.db", _sqlite),
     "redis": ("redis://host:port/database", _redis),
     "rediss": ("rediss:// (with TLS)", _redis),
     "unix": ("unix:///path/of/socket", _redis),

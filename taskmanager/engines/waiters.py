@@ -2,14 +2,16 @@
 
 Whoever writes to a store tells a `Waiters` each answer (`notice`) and each end (`ended`); whoever waits is woken when
 the news concerns him. It knows nothing of jobs or of the store behind it, so the same class serves the memory engine
-and anything that passes every write of a store through one place.
+and anything that passes every write of a store through one place. A store that is seldom waited at need not tell of a
+queue before somebody asks about it: it tells him how things stand (`tell`), and of each write from then on (`knows`).
 
 The rules:
 
 * *Levels, not edges.* A waiter compares what he has seen with what was told last, before he lies down. News that came
   between his last look and his wait is therefore never missed. A tide that differs is news; so is a due moment
   before his `until`, so whoever has been told of a due moment must not wait beyond it, or he returns at once. A
-  schedule that says 0, not computed yet, has no moment to wait for; the tide tells that it came.
+  schedule that says 0, not computed yet, has no moment to wait for; the tide tells that it came. Told the same level
+  again, nobody is woken: all who lie there have compared with it.
 * *Never early.* A timer that fires before `until`, by rounding or because the clock was set back, is set again.
 * *Never greedy.* A wait lets the loop turn at least once, also where it returns at once: engines that answer without
   suspending would otherwise let one busy waiter starve the whole loop.
@@ -101,17 +103,33 @@ class Waiters:
         self._watching: dict[str, dict[_Waiter, None]] = {}
         self._awaiting: dict[tuple[str, Hashable], dict[_Waiter, None]] = {}
 
+    @property
+    def awaited(self) -> bool:
+        """Whether anybody waits for the end of a job; if not, no end need be told."""
+        return bool(self._awaiting)
+
     def notice(self, queue: str, answer: Answer) -> None:
         """Takes what one write told of `queue`, in the order of the writes' effects. Replays are old news."""
-        if answer.replayed:
+        if not answer.replayed:
+            self.tell(queue, answer.tide, answer.due_at)
+
+    def knows(self, queue: str) -> bool:
+        """Whether anything was told of that queue."""
+        return queue in self._told
+
+    def tell(self, queue: str, tide: int, due_at: int | None) -> None:
+        """Takes how things stand in `queue` now, and wakes whom it concerns."""
+        if self._told.get(queue) == (tide, due_at):
             return
         with self._lock:
-            news = self._told[queue] = _News(answer.tide, answer.due_at)
-            if queue not in self._watching:
+            news = self._told[queue] = _News(tide, due_at)
+            watching = self._watching.get(queue)
+            if not watching:
                 return
-            woken = [one for one in list(self._watching[queue]) if news.concerns(one.seen[queue], one.until)]
+            woken = [one for one in list(watching) if news.concerns(one.seen[queue], one.until)]
             for waiter in woken:
-                waiter.changed.append(queue)
+                if queue not in waiter.changed:
+                    waiter.changed.append(queue)
         for waiter in woken:
             waiter.wake()
 
@@ -127,10 +145,16 @@ class Waiters:
     async def wait(self, seen: Mapping[str, int], until: int | None, now_us: Callable[[], int]) -> Collection[str]:
         """Returns the queues there is news of, or none at `until` (ms, None is never); `now_us` reads engine time."""
         waiter = _Waiter(dict(seen), until, now_us)
+        if not seen:
+            await waiter.sleep()
+            return ()
         with self._lock:
-            waiter.changed += [queue for queue, tide in seen.items() if self._is_news(queue, tide, until)]
+            for queue, tide in seen.items():
+                told = self._told.get(queue)
+                if told is not None and told.concerns(tide, until):
+                    waiter.changed.append(queue)
             if not waiter.changed:
-                for queue in waiter.seen:
+                for queue in seen:
                     self._watching.setdefault(queue, {})[waiter] = None
         try:
             if waiter.changed:
@@ -164,10 +188,6 @@ class Waiters:
         finally:
             with self._lock:
                 _leave(self._awaiting, key, waiter)
-
-    def _is_news(self, queue: str, tide: int, until: int | None) -> bool:
-        told = self._told.get(queue)
-        return told is not None and told.concerns(tide, until)
 
 
 def _leave(places: dict[K, dict[_Waiter, None]], key: K, waiter: _Waiter) -> None:

@@ -12,6 +12,7 @@ and 22 characters of base64url travel through URLs and file names.
 from __future__ import annotations
 
 import binascii
+import functools
 import hashlib
 import re
 from collections.abc import Callable, Mapping
@@ -171,17 +172,19 @@ class DeadLetters:
 
 
 def _check_name(value: object, what: str) -> str:
-    # isprintable knows the space as its only white space, and refuses controls and surrogates.
-    if (
-        isinstance(value, str)
-        and 0 < len(value) <= _NAME_LENGTH
-        and value.isprintable()
-        and _FORBIDDEN.isdisjoint(value)
-    ):
-        return str.__str__(value)
+    if isinstance(value, str):
+        text = str.__str__(value)
+        if _is_name(text):
+            return text
     raise UsageError(
         f"{what} must be 1-{_NAME_LENGTH} printable characters without white space or braces, got {value!r}"
     )
+
+
+@functools.lru_cache(maxsize=1024)  # an application has few names, and says them with each job
+def _is_name(value: str) -> bool:
+    # isprintable knows the space as its only white space, and refuses controls and surrogates.
+    return 0 < len(value) <= _NAME_LENGTH and value.isprintable() and _FORBIDDEN.isdisjoint(value)
 
 
 def _check_text(value: object, what: str) -> str:

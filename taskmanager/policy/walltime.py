@@ -9,6 +9,7 @@ lengths; the matches of a day are the product of three sorted rows.
 from __future__ import annotations
 
 import calendar
+import functools
 from bisect import bisect_left
 from dataclasses import dataclass, field
 from datetime import MAXYEAR, date
@@ -21,6 +22,7 @@ _DAY = 86_400
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _FIRST_DAY = date.min.toordinal() - _EPOCH_DAY
 _LAST_DAY = date.max.toordinal() - _EPOCH_DAY
+_month = functools.lru_cache(maxsize=1024)(calendar.monthrange)
 _LENGTHS = {2: (28, 29), 4: (30,), 6: (30,), 9: (30,), 11: (30,)}
 
 
@@ -79,7 +81,7 @@ class WallPattern:
         )
 
     def _days_of(self, year: int, month: int) -> tuple[int, ...]:
-        first_weekday, length = calendar.monthrange(year, month)
+        first_weekday, length = _month(year, month)
         return self.months[month, (first_weekday + 1) % 7, length]
 
     def _matches_day(self, day: date) -> bool:
@@ -103,7 +105,7 @@ class WallPattern:
         while number < last:
             day = date.fromordinal(number + _EPOCH_DAY)
             days = self._days_of(day.year, day.month)
-            next_month = number - day.day + 1 + calendar.monthrange(day.year, day.month)[1]
+            next_month = number - day.day + 1 + _month(day.year, day.month)[1]
             beyond = day.day + min(next_month, last) - number
             count += bisect_left(days, beyond) - bisect_left(days, day.day)
             number = next_month

@@ -73,6 +73,8 @@ def zone_named(name: object) -> ZoneInfo:
 def span_at(zone: ZoneInfo, instant: int) -> Span:
     """The span that an instant lies in. A long one may come in pieces: then `high` is where it would be within it."""
     spans = _spans(zone, instant // _BLOCK)
+    if len(spans) == 1:
+        return spans[0]
     return next(span for span in spans if instant < span.end)
 
 

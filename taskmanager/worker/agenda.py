@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from enum import Enum, auto
+from enum import IntEnum, auto
 
 
-class Duty(Enum):
-    """What has to be done at a moment, in the order in which it is done when several fall together."""
+class Duty(IntEnum):
+    """What has to be done at a moment, in the order in which it is done when several fall together.
+
+    Integers, because each answer of an engine looks two of them up.
+    """
 
     ADVANCE = auto()
     REAP = auto()
@@ -35,16 +38,14 @@ class Agenda:
 
     def first(self) -> int | None:
         """The next moment of all."""
-        return min((moment for moments in self._moments.values() for moment in moments.values()), default=None)
+        return min([min(moments.values()) for moments in self._moments.values() if moments], default=None)
 
     def take(self, now: int) -> list[tuple[Duty, str]]:
         """What is due by now; it is no longer on the agenda."""
-        due = [
-            (duty, queue)
-            for duty, moments in self._moments.items()
-            for queue, moment in moments.items()
-            if moment <= now
-        ]
-        for duty, queue in due:
-            del self._moments[duty][queue]
+        due: list[tuple[Duty, str]] = []
+        for duty, moments in self._moments.items():
+            come = [queue for queue, moment in moments.items() if moment <= now]
+            for queue in come:
+                del moments[queue]
+                due.append((duty, queue))
         return due

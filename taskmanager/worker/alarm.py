@@ -45,11 +45,12 @@ class Alarm:
         self._rung = False
         sleeper = self._sleeper = asyncio.current_task()
         assert sleeper is not None
+        asked = sleeper.cancelling()
         try:
             return await (await self._connection.engine()).wait(seen, until)
         except asyncio.CancelledError:
             # A ring cancels the sleep, as asyncio.timeout does; any other cancellation is meant for the duty itself.
-            if self._rung and sleeper.uncancel() == 0:
+            if self._rung and sleeper.cancelling() == asked + 1:
                 return None
             raise
         except EngineUnavailable:
@@ -58,3 +59,5 @@ class Alarm:
             return ()
         finally:
             self._sleeper = None
+            if self._rung:
+                sleeper.uncancel()  # also where the wait returned before it heard of the ring

@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from taskmanager.worker.worker import Worker
 
 
+_RETURNED = Returned()
+
+
 class Executor:
     """Runs the attempts of one worker; see the module's law."""
 
@@ -73,12 +76,11 @@ class Executor:
 
     def _route(self, claim: Claim) -> Route:
         key = (claim.queue, claim.event)
-        app = self._worker.app
-        registration = app.registry.find(*key)
         route = self._routes.get(key)
-        if route is None or not route.is_current(registration):
+        if route is None or not route.is_current:
             # The next run goes by the new registration, running ones end on the old.
-            route = Route(app, claim.queue, registration, self._worker.runtime.in_thread, route)
+            app = self._worker.app
+            route = Route(app, claim.queue, app.registry.find(*key), self._worker.runtime.in_thread, route)
             self._routes[key] = route
         return route
 
@@ -123,14 +125,15 @@ class Executor:
     def _start(self, attempt: Attempt) -> None:
         worker, claim = self._worker, attempt.claim
         now = attempt.started_at = worker.runtime.engine_now(attempt.received_at, attempt.received_s)
-        fact = Fact(now, Kind.STARTED, claim.queue, claim.event, claim.id, claim.attempt, worker.name)
-        worker.runtime.observe(fact)
-        if worker.app.observers:
-            worker.app.observers.tell((fact,))
+        if worker.runtime.observes or worker.app.observers:
+            fact = Fact(now, Kind.STARTED, claim.queue, claim.event, claim.id, claim.attempt, worker.name)
+            worker.runtime.observe(fact)
+            if worker.app.observers:
+                worker.app.observers.tell((fact,))
 
     def _returned(self, attempt: Attempt, value: Any) -> Outcome:
         if value is None:
-            return Returned()
+            return _RETURNED
         try:
             return Returned(encode(value, field="result", max_bytes=self._worker.settings.max_data_bytes))
         except UsageError as error:

@@ -66,7 +66,8 @@ class Fetcher:
         while not self._stopping:
             try:
                 if self._promising and self._worker.free > 0:
-                    await self._glance()
+                    if self._is_glance_due():
+                        await self._glance()
                     await self._round()
                 else:
                     await self._sleep()
@@ -94,14 +95,17 @@ class Fetcher:
         for queue in changed:
             self._promising.setdefault(queue)
 
+    def _is_glance_due(self) -> bool:
+        """Counts a round. There is nothing to glance at where every queue is promising, as where there is but one."""
+        self._rounds += 1
+        self._glances -= 1
+        if self._tides.keys() <= self._promising.keys():
+            return False
+        return self._glances >= 0 or self._rounds >= _GLANCE_ROUNDS or monotonic() - self._glanced_s >= _GLANCE_S
+
     async def _glance(self) -> None:
         """What has come meanwhile for the queues that are not promising; asks without waiting, and not every time."""
         quiet = {queue: tide for queue, tide in self._tides.items() if queue not in self._promising}
-        self._rounds += 1
-        self._glances -= 1
-        is_due = self._rounds >= _GLANCE_ROUNDS or monotonic() - self._glanced_s >= _GLANCE_S
-        if not quiet or (self._glances < 0 and not is_due):
-            return
         self._rounds, self._glanced_s = 0, monotonic()
         now = self._worker.runtime.engine_now(*self._heard)
         try:
@@ -120,7 +124,7 @@ class Fetcher:
             if free <= 0 or self._stopping:
                 return
             del self._promising[queue]
-            share = -(-free // (len(turn) - place))
+            share = min(-(-free // (len(turn) - place)), -(-self._worker.settings.concurrency // 2))
             answer = await self._claim(queue, share)
             if answer.more:
                 self._promising[queue] = None
@@ -135,11 +139,12 @@ class Fetcher:
 
         answer = await resend(claim, worker.runtime.rng, for_s=None)
         self._tides[queue] = answer.tide
-        self._heard = (answer.now, monotonic())
+        received_s = monotonic()
+        self._heard = (answer.now, received_s)
         if answer.due_at is None:
             self._due.pop(queue, None)
         else:
             self._due[queue] = answer.due_at
         worker.notice(queue, answer)
-        worker.take(queue, answer)
+        worker.take(queue, answer, received_s)
         return answer

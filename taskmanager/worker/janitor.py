@@ -62,14 +62,16 @@ class Janitor:
     def learn(self, queue: str, answer: Answer) -> None:
         """Every answer names the next moments of its queue."""
         schedule_at = answer.schedule_at
-        if schedule_at is not None:
-            schedule_at = max(schedule_at, self._broken_until.get(queue, 0))
+        if schedule_at is not None and queue in self._broken_until:
+            schedule_at = max(schedule_at, self._broken_until[queue])
         self._agenda.put(Duty.ADVANCE, queue, schedule_at)
-        self._wake_for(schedule_at)
-        if not isinstance(answer, Advanced | Pruned):
+        if schedule_at is not None:
+            self._wake_for(schedule_at)
+        if not isinstance(answer, (Advanced, Pruned)):
             # Those two do not say who asks, so the lease they name may be our own.
             self._agenda.put(Duty.REAP, queue, answer.lease_at)
-            self._wake_for(answer.lease_at)
+            if answer.lease_at is not None:
+                self._wake_for(answer.lease_at)
         if answer.facts and not answer.replayed:
             self._count_ends(queue, answer)
 
@@ -104,23 +106,23 @@ class Janitor:
 
     def _count_ends(self, queue: str, answer: Answer) -> None:
         """Jobs that ended by our own calls: they go when their time is over, or when there are too many."""
-        ended = [_ENDS[fact.kind] for fact in answer.facts if fact.kind in _ENDS]
+        ended = [state for fact in answer.facts if (state := _ENDS.get(fact.kind)) is not None]
         if not ended:
             return
-        limits = self._worker.settings.limits
+        limits, pruned_at = self._worker.settings.limits, self._pruned_at.get(queue, 0)
         room = self._room[queue] = self._room.get(queue, 0) - len(ended)
         if room < 0:
-            prune_at = max(answer.now, self._pruned_at.get(queue, 0)) + PRUNE_MS
+            prune_at = max(answer.now, pruned_at) + PRUNE_MS
         else:
             ages = [age for state in set(ended) if (age := limits[state].age_ms) is not None]
             if not ages:
                 return
-            prune_at = max(answer.now + min(ages), self._pruned_at.get(queue, 0) + PRUNE_MS)
+            prune_at = max(answer.now + min(ages), pruned_at + PRUNE_MS)
         self._agenda.hasten(Duty.PRUNE, queue, prune_at)
         self._wake_for(prune_at)
 
-    def _wake_for(self, moment: int | None) -> None:
-        if moment is not None and (self._until is None or moment < self._until):
+    def _wake_for(self, moment: int) -> None:
+        if self._until is None or moment < self._until:
             self._until = moment
             self._alarm.ring()
 

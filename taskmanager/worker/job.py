@@ -7,6 +7,7 @@ goes to a `Voice`, so this file knows nothing of engines or event loops.
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Awaitable
 from datetime import datetime
 from typing import Generic, Protocol, TypeVar
@@ -92,10 +93,10 @@ class Job(Generic[T]):
         """Keeps a line with the job: a text, or an object that is stored as JSON. Awaiting it waits until it is stored.
 
         At most 1,000 lines a job are kept, the oldest go first; a line is cut at 8 KiB. Raises `UsageError` at once for
-        what is not JSON.
+        what is not JSON, and for text with lone surrogates.
         """
         if isinstance(message, str):
-            text = message.encode(errors="backslashreplace").decode()
+            text = _text(message, "message")
         else:
             text = encode(message, field="message", max_bytes=LOG_BYTES).decode()
         return self._voice.say(text)
@@ -108,7 +109,18 @@ class Job(Generic[T]):
             raise UsageError(f"fraction must be from 0 to 1, got {fraction!r}")
         if note is not None and not isinstance(note, str):
             raise UsageError(f"note must be a text or None, got {note!r}")
-        return self._voice.say(Progress(float(fraction), note))
+        return self._voice.say(Progress(float(fraction), None if note is None else _text(note, "note")))
 
     def __repr__(self) -> str:
         return f"<Job {self.name} id={self.id!r} queue={self.queue!r} attempt={self.attempt}>"
+
+
+def _text(value: str, field: str) -> str:
+    """The text as it is; `UsageError` where no store can keep it."""
+    try:
+        return str.encode(value).decode()
+    except UnicodeEncodeError:
+        raise UsageError(
+            f"{field} must be text without lone surrogates, got {reprlib.repr(value)}; "
+            "decode what you read with errors='replace'"
+        ) from None

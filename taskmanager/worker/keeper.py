@@ -88,7 +88,7 @@ class Keeper:
 
     async def _beating(self, engine: Engine, pulse: Pulse) -> None:
         while True:
-            await pulse(self, self._beat_s, keeps_fresh=bool(self._worker.held_queues()))
+            await pulse(self, self._beat_s, is_idle=self._worker.holds_nothing)
             if not self._worker.runtime.simulated and self._is_hung():
                 continue
             try:

@@ -30,7 +30,7 @@ class Route:
     `before` is the route that this one replaces: where the cap is the same, runs of both are under one.
     """
 
-    __slots__ = ("_app", "_layers", "_queue", "_terms", "call", "decoder", "gate", "registration")
+    __slots__ = ("_app", "_layers", "_queue", "_registered", "_terms", "call", "decoder", "gate", "registration")
 
     def __init__(
         self,
@@ -45,13 +45,15 @@ class Route:
         self.registration = registration
         self.decoder = registration.decoder if registration else None
         self.gate = _gate(registration, before)
+        self._registered = app.registry.registered
         self._layers = len(app.middleware)
         self.call: Call = _unhandled if registration is None else _compiled(registration, app.middleware, in_thread)
         self._terms = self._terms_of(DEFAULT_OPTIONS)
 
-    def is_current(self, registration: Registration | None) -> bool:
-        """Whether this is still how `registration` is run."""
-        return self.registration is registration and self._layers == len(self._app.middleware)
+    @property
+    def is_current(self) -> bool:
+        """Whether nothing was registered since, handler or middleware."""
+        return self._registered == self._app.registry.registered and self._layers == len(self._app.middleware)
 
     def terms_for(self, options: RunOptions) -> Terms:
         return self._terms if options is DEFAULT_OPTIONS or options == DEFAULT_OPTIONS else self._terms_of(options)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, NamedTuple
 
-from taskmanager.engine import Batch, Settled, Settlement
+from taskmanager.engine import DUE_LIMIT, Batch, Settled, Settlement
 from taskmanager.gather import Gatherer
 from taskmanager.resend import resend
 
@@ -55,6 +55,10 @@ class Settler:
             gatherer.drop()
 
     async def _send(self, queue: str, ended: list[Ended]) -> None:
+        for start in range(0, len(ended), DUE_LIMIT):
+            await self._send_one(queue, ended[start : start + DUE_LIMIT])
+
+    async def _send_one(self, queue: str, ended: list[Ended]) -> None:
         worker = self._worker
         number = self._numbers[queue] = self._numbers.get(queue, 0) + 1
         batch = Batch(worker.name, number)

@@ -17,7 +17,6 @@ from typing import Any
 
 from taskmanager.app import App
 from taskmanager.client import Client
-from taskmanager.clock import monotonic
 from taskmanager.compose import handler_plan
 from taskmanager.engine import Answer, Claimed
 from taskmanager.job import Claim
@@ -63,6 +62,7 @@ class Worker:
         self._loop = asyncio.get_running_loop()
         self._held: dict[str, dict[int, Attempt | None]] = {}
         self._queues: dict[str, None] = {}
+        self._tides: dict[str, tuple[int, int]] = {}
         self.in_hand = 0
         self._stopping = False
         self._turned = asyncio.Event()
@@ -178,19 +178,21 @@ class Worker:
         """The claims in our hands, running, being settled, or reaped."""
         return tuple(self._held.get(queue, ()))
 
+    def holds_nothing(self) -> bool:
+        """Whether no claim is in our hands, in any queue."""
+        return not any(self._held.values())
+
     def held_queues(self) -> list[str]:
         return [queue for queue, claims in tuple(self._held.items()) if claims]
 
     def attempt(self, queue: str, number: int) -> Attempt | None:
         return self._held.get(queue, {}).get(number)
 
-    def take(self, queue: str, answer: Claimed) -> None:
-        """Starts what a claim brought; while stopping it is given back unstarted."""
+    def take(self, queue: str, answer: Claimed, received_s: float) -> None:
+        """Starts what a claim brought at that reading of our clock; while stopping it is given back unstarted."""
         held = self._held.setdefault(queue, {})
-        loop = asyncio.get_running_loop()
-        received_s = monotonic()
         for claim in answer.jobs:
-            attempt = Attempt(self, claim, answer.now, received_s, loop)
+            attempt = Attempt(self, claim, answer.now, received_s, self._loop)
             held[claim.number] = attempt
             self.in_hand += 1
             if self._stopping:
@@ -227,8 +229,23 @@ class Worker:
 
     def notice(self, queue: str, answer: Answer) -> None:
         """Every answer: subscribers hear what happened, the janitor what is next."""
-        self.client.notice(answer)
+        if self.app.observers:
+            self.client.notice(answer)
         self.janitor.learn(queue, answer)
+        now, tide = self._tides.get(queue, (0, 0))
+        if answer.tide < tide and answer.now > now:
+            self._begin_again(queue)
+        elif answer.tide != tide and not answer.replayed:
+            self._tides[queue] = answer.now, answer.tide
+
+    def _begin_again(self, queue: str) -> None:
+        """A tide only rises: where it fell, the store was emptied, and our handlers' schedules went with it."""
+        log.warning("queue %r was emptied at the store; the schedules of its handlers are registered again", queue)
+        del self._tides[queue]
+        self.fetcher.nudge(queue)
+        for registration in tuple(self.app.registry):
+            if registration.queue == queue and registration.repeat is not None:
+                self.client.emit(queue, handler_plan(self.app, registration))
 
     # ---- the parts of a stop
 

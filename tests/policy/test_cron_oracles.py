@@ -23,6 +23,8 @@ ZONES = [
     *("America/Caracas", "America/Havana", "Europe/Dublin", "Pacific/Kwajalein", "UTC"),
 ]
 ALL_ZONES = sorted(available_timezones() - {"Factory", "localtime"})
+WHOLE_MINUTES_SINCE = calendar.timegm((1972, 2, 1, 0, 0, 0))
+"""Monrovia was the last to give up an offset of odd seconds, which a walk by minutes would step over."""
 
 
 @st.composite
@@ -138,7 +140,7 @@ def test_offsets_of_odd_seconds_agree_with_a_walk_over_the_seconds(
 
 
 @settings(deadline=None)
-@given(patterns(), st.sampled_from(ALL_ZONES), st.integers(0, 2**32))
+@given(patterns(), st.sampled_from(ALL_ZONES), st.integers(WHOLE_MINUTES_SINCE, 2**32))
 def test_every_zone_agrees_with_a_walk_at_any_moment(pattern: str, timezone: str, instant: int) -> None:
     start = instant - instant % 60
     agree(pattern, timezone, start, start + 6 * HOUR, step=60)

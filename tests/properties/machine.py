@@ -325,9 +325,10 @@ class EngineMachine(RuleBasedStateMachine):
 
     @rule(ms=st.sampled_from((1, 15)))
     def step_back(self, ms: int) -> None:
-        now = self.pair.model.now
-        if any(now - ms < kept.until <= now for kept in self.pair.model.kept):
-            return  # whether an outcome that ran out is back again is nobody's promise
+        model = self.pair.model
+        ended = [kept.until for kept in model.kept] + [window.until for window in model.windows]
+        if any(model.now - ms < until <= model.now for until in ended):
+            return  # whether a window or an outcome that ran out is back again, or was pruned, is nobody's promise
         self.stepped_back = True  # ages and ends are no longer in one order, so prunes may differ in whom they take
         self.pair.pass_time(-ms)
 

@@ -101,7 +101,6 @@ def test_without_a_horizon_pulses_that_change_nothing_do_not_fire(loop: VirtualL
     fired = beats(loop, "a", 10)
     assert loop.drive() is Halt.QUIET
     assert fired == [10]
-    assert loop.drive(stop_when_only_background=True) is Halt.QUIET
     loop.stir()
     assert loop.drive() is Halt.QUIET
     assert fired == [10, 20]

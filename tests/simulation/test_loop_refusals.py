@@ -73,6 +73,7 @@ PLAIN_CALLS: dict[str, Callable[[], Any]] = {
     "subprocess.Popen": lambda: subprocess.run(["true"], check=True),
     "os.system": lambda: os.system("true"),
     "os.fork": lambda: os.fork(),
+    "os.pipe": lambda: os.pipe(),
 }
 
 
@@ -91,7 +92,8 @@ def test_a_blocking_call_is_refused_in_a_thread_and_in_the_loop(loop: VirtualLoo
 
 def test_every_blocking_call_of_the_table_has_a_stand_in_while_the_process_is_taken_over(loop: VirtualLoop) -> None:
     for owner, name in BLOCKING_CALLS:
-        assert getattr(owner, name).__wrapped__ is not None
+        if hasattr(owner, name):
+            assert getattr(owner, name).__wrapped__ is not None
 
 
 def test_the_code_around_a_simulation_may_use_sockets_and_subprocesses(loop: VirtualLoop) -> None:
@@ -101,6 +103,11 @@ def test_the_code_around_a_simulation_may_use_sockets_and_subprocesses(loop: Vir
         with accepted:
             assert accepted.recv(1) == b"x"
     assert subprocess.run(["true"], check=False).returncode == 0
+
+
+def test_the_code_around_a_simulation_may_use_pipes(loop: VirtualLoop) -> None:
+    for end in os.pipe():
+        os.close(end)
 
 
 def test_the_simulations_own_engine_may_use_them(loop: VirtualLoop) -> None:
@@ -126,10 +133,17 @@ def test_signal_handlers_are_refused_and_removing_one_is_harmless(loop: VirtualL
 
 def test_a_process_pool_is_refused(loop: VirtualLoop) -> None:
     async def handler() -> None:
-        with ProcessPoolExecutor(1) as pool:
-            await loop.run_in_executor(pool, os.getpid)
+        await loop.run_in_executor(pool, os.getpid)
 
-    with pytest.raises(SimulationRefused, match="ProcessPoolExecutor is refused"):
+    with ProcessPoolExecutor(1) as pool, pytest.raises(SimulationRefused, match="ProcessPoolExecutor is refused"):
+        loop.run_until_complete(handler())
+
+
+def test_a_process_pool_that_a_handler_makes_is_refused_for_its_pipe(loop: VirtualLoop) -> None:
+    async def handler() -> None:
+        ProcessPoolExecutor(1)
+
+    with pytest.raises(SimulationRefused, match=r"os\.pipe is refused"):
         loop.run_until_complete(handler())
 
 

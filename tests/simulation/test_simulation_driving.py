@@ -332,6 +332,15 @@ def test_an_option_out_of_range_is_refused_by_name(option: dict[str, object]) ->
         world(**option)
 
 
+@pytest.mark.parametrize(("given", "seen"), [(5, "got 5"), (asyncio.sleep, r"got <function sleep.*; call it")])
+def test_run_takes_what_can_be_awaited(given: Any, seen: str) -> None:
+    with world() as sim:
+        before = sim.now
+        with pytest.raises(UsageError, match=f"run takes an awaitable, such as a coroutine .*{seen}"):
+            sim.run(given)
+        assert (sim.now, len(sim.timeline)) == (before, 0)
+
+
 def test_stuck_is_an_error_of_the_package() -> None:
     from taskmanager.errors import TaskManagerError
 

@@ -175,6 +175,27 @@ def test_explain_finds_the_queue_of_an_id_and_takes_one_where_there_are_several(
         assert "delayed" in sim.explain("order-9", "default")
 
 
+@pytest.mark.parametrize(("follows", "keeps"), [(False, True), (True, True), (False, False)])
+def test_the_summary_counts_the_dead_letters_that_the_store_has(follows: bool, keeps: bool) -> None:
+    """A follow-up takes the place of its job's record, and of the dead letter with it; so does a retention of 0."""
+    tm = TaskManager("memory://", retention=None if keeps else {"failed": 0})
+
+    @tm.handler("work")
+    async def work(job: Job[Any], ctx: Any) -> None:
+        if follows and job.data["n"] == 1:
+            await ctx.emit("work", {"n": 2}, id="w")
+        if job.data["n"] == 1:
+            raise ValueError("always")
+
+    with Simulation(tm) as sim:
+        sim.emit("work", {"n": 1}, id="w")
+        sim.run_until_idle()
+        record = sim.job("w")
+        has_letter = record is not None and record.dead_letter is not None
+        assert has_letter == (keeps and not follows)
+        assert (sim.summary["work"].failed, sim.summary["work"].dead_letters) == (1, int(has_letter))
+
+
 def test_the_summary_counts_by_event() -> None:
     with world() as sim:
         for card in ("good", "shy", "empty"):

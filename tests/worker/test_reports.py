@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from simulation import Simulation
-from taskmanager import Job
+from taskmanager import Job, UsageError
 from tests.worker.worlds import app, found
 
 
@@ -139,17 +141,24 @@ def test_what_is_not_json_is_refused_at_the_call(message: Any) -> None:
     assert (job.state, job.error.type) == ("failed", "UsageError")
 
 
-def test_lone_surrogates_in_a_line_are_escaped_and_do_no_harm() -> None:
+@pytest.mark.parametrize("say", [lambda job: job.logger("bad \ud800 text"), lambda job: job.progress(0.5, "\udfff")])
+def test_lone_surrogates_are_refused_in_whatever_a_run_says(say: Callable[[Job[Any]], object]) -> None:
     tm = app()
+    caught: list[str] = []
 
     @tm.handler("work")
     async def work(job: Job[Any]) -> None:
-        await job.logger("bad \ud800 text")
+        try:
+            say(job)
+        except UsageError as refused:
+            caught.append(str(refused))
 
     with Simulation(tm) as sim:
         sim.emit("work", id="w")
         sim.run_until_idle()
-        assert lines(sim) == ["bad \\ud800 text"]
+        job = found(sim.job("w"))
+        assert (lines(sim), job.progress, job.state) == ([], None, "completed")
+    assert re.match(r"(message|note) must be text without lone surrogates, got '.*\\ud", caught[0])
 
 
 def test_progress_is_a_step_and_the_last_one_is_read_back() -> None:

@@ -220,7 +220,9 @@ EDGES: dict[Edge, Callable[[Queue, Emission, Window, int, list[Fact]], Verdict]]
 
 
 def _moment(entry: Emission, now: int) -> int:
-    return later(now, entry.delay_ms) if entry.run_at is None else entry.run_at
+    if entry.run_at is not None:
+        return entry.run_at
+    return later(now, entry.delay_ms) if entry.delay_ms else now
 
 
 def _trailing_moment(entry: Emission, window: Window, first_at: int, now: int) -> int:

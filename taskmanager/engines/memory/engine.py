@@ -178,7 +178,14 @@ class MemoryEngine:
     # ---- wait
 
     async def wait(self, seen: Mapping[str, int], until: int | None) -> Collection[str]:
-        return await self.store.waiters.wait(seen, until, self._clock.now_us)
+        waiters = self.store.waiters
+        with self._lock:
+            for queue in seen:
+                if not waiters.knows(queue):
+                    home = self.store.queues.get(queue) or self.store.blank(queue)
+                    tide, due_at, *_ = home.tail(None)
+                    waiters.tell(queue, tide, due_at)
+        return await waiters.wait(seen, until, self._clock.now_us)
 
     async def wait_ended(self, queue: str, ref: JobRef, until: int) -> None:
         def live_serial() -> int | None:
@@ -242,15 +249,17 @@ class MemoryEngine:
         if self.store.is_simulated is not self._is_simulated:
             self.store.refuse_other(self._is_simulated)
             self.store.is_simulated = self._is_simulated
-        now = self._now()
-        return self.store.queue(queue, now), now, []
+        now = self._clock.now_us() // 1000
+        return self.store.queues.get(queue) or self.store.queue(queue, now), now, []
 
     def _leave(self, home: Queue, answer: A) -> A:
         waiters = self.store.waiters
-        waiters.notice(home.name, answer)
+        if waiters.knows(home.name):
+            waiters.notice(home.name, answer)
         if home.ended:
-            for serial in home.ended:
-                waiters.ended(home.name, serial)
+            if waiters.awaited:
+                for serial in home.ended:
+                    waiters.ended(home.name, serial)
             home.ended.clear()
         return answer
 

@@ -20,45 +20,50 @@ def prune(
     queue: Queue, limits: Mapping[State, Limit], limit: int, now: int
 ) -> tuple[int, bool, int | None, int | None]:
     """How many records went, whether more are to go, when the next outlives its time, and the room that is left."""
-    removed = 0
+    removed, more = 0, False
+    moments: list[int] = []
+    rooms: list[int] = []
     for state, jobs in queue.finished.items():
         bound = limits.get(state)
-        if bound is not None:
-            for job in _beyond(jobs, bound, now, limit - removed):
+        if bound is None:
+            continue
+        if jobs:
+            left = limit - removed
+            beyond = _beyond(jobs, bound, now, left + 1)
+            more = more or len(beyond) > left
+            for job in beyond[:left]:
                 queue.forget(job)
                 removed += 1
+            if jobs and bound.age_ms is not None:
+                moments.append(_ended_at(next(iter(jobs.values()))) + bound.age_ms)
+        if bound.count is not None:
+            rooms.append(max(0, bound.count - len(jobs)))
     queue.forget_replays(now)
     queue.forget_outcomes(now)
-    ended = [key for key, opening in queue.windows.items() if opening.until is not None and opening.until <= now]
-    for key in ended:
-        del queue.windows[key]
-    more = any(_beyond(jobs, limits[state], now, 1) for state, jobs in queue.finished.items() if state in limits)
-    bounds = [(bound.count, queue.finished.get(state, ())) for state, bound in limits.items()]
-    room = min((max(0, count - len(jobs)) for count, jobs in bounds if count is not None), default=None)
-    return removed, more, _next_at(queue, limits), room
+    if queue.outcomes:
+        moments.append(next(iter(queue.outcomes.values())).until)
+    if queue.windows:
+        _close_windows(queue, now)
+    return removed, more, min(moments, default=None), min(rooms, default=None)
 
 
 def _beyond(jobs: dict[int, StoredJob], bound: Limit, now: int, limit: int) -> list[StoredJob]:
-    if not jobs:
-        return []
+    """The first of them, at most `limit`, that are too many or too old."""
     surplus = 0 if bound.count is None else len(jobs) - bound.count
     beyond: list[StoredJob] = []
-    for job in islice(jobs.values(), max(0, limit)):
-        if len(beyond) >= surplus and not _is_old(job, bound, now):
+    for job in islice(jobs.values(), limit):
+        if len(beyond) >= surplus and (bound.age_ms is None or _ended_at(job) + bound.age_ms > now):
             break
         beyond.append(job)
     return beyond
 
 
-def _is_old(job: StoredJob, bound: Limit, now: int) -> bool:
-    return bound.age_ms is not None and job.finished_at is not None and job.finished_at + bound.age_ms <= now
+def _ended_at(job: StoredJob) -> int:
+    assert job.finished_at is not None
+    return job.finished_at
 
 
-def _next_at(queue: Queue, limits: Mapping[State, Limit]) -> int | None:
-    moments = [outcome.until for outcome in islice(queue.outcomes.values(), 1)]
-    for state, jobs in queue.finished.items():
-        oldest = next(iter(jobs.values()), None)
-        bound = limits.get(state)
-        if oldest is not None and bound is not None and bound.age_ms is not None and oldest.finished_at is not None:
-            moments.append(oldest.finished_at + bound.age_ms)
-    return min(moments, default=None)
+def _close_windows(queue: Queue, now: int) -> None:
+    over = [key for key, opening in queue.windows.items() if opening.until is not None and opening.until <= now]
+    for key in over:
+        del queue.windows[key]

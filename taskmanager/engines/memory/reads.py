@@ -94,4 +94,7 @@ def count(queue: Queue, now: int) -> Count:
 
 
 def schedules(queue: Queue) -> list[StoredSchedule]:
-    return [replace(one, live=queue.live_of.get(name, 0)) for name, one in sorted(queue.schedules.items())]
+    return [
+        StoredSchedule(one.plan, one.place, one.revision, one.next_at, one.dropped, queue.live_of.get(name, 0))
+        for name, one in sorted(queue.schedules.items())
+    ]

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
+from urllib.parse import urlsplit
 
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.retry import Retry
@@ -29,9 +31,10 @@ _OURS: dict[str, Any] = {
     "retry_on_error": [],
     "socket_connect_timeout": REPLY_S,
     "socket_keepalive": True,
-    "socket_timeout": REPLY_S,
+    "socket_timeout": None,
 }
-_FORGOTTEN = ("retry_on_timeout", "himport_registry", "maint_notifications_pool_handler", "maint_notifications_config")
+_FORGOTTEN = ("retry", "retry_on_timeout", "himport_registry", "maint_notifications")
+"""Beginnings of the options that belong to a pool or a client, and not to its address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,22 +46,24 @@ class Address:
     options: Mapping[str, Any]
     is_fake: bool = False
 
-    def connect(self, reply_s: float = REPLY_S) -> Any:
-        """A redis-py connection that is not open yet."""
-        return self.connection_class(
-            **self.options | {"socket_timeout": reply_s, "retry": Retry(NoBackoff(), 0)}  # type: ignore[no-untyped-call]
-        )
+    def connect(self) -> Any:
+        """A redis-py connection that is not open yet, and waits for ever: whoever reads from it sets the time."""
+        return self.connection_class(**self.options, retry=Retry(NoBackoff(), 0))
 
 
 def url_address(url: str, field: str) -> Address:
     """The address of a `redis://`, `rediss://` or `unix://` URL. Raises `UsageError` for one that cannot be read."""
     try:
-        pool = ConnectionPool.from_url(url)
+        database = urlsplit(url).path.strip("/")
+        if not url.startswith("unix://") and database and not (database.isascii() and database.isdigit()):
+            raise ValueError(f"the database must be a number, got {database!r}")
+        address = _of_pool(ConnectionPool.from_url(url), url)
+        address.connect()  # which refuses unknown options
     except (ValueError, TypeError) as error:
         raise UsageError(
             f"{field} must be a URL such as redis://user:password@host:6379/0, got {_without_password(url)!r}: {error}"
         ) from error
-    return _of_pool(pool, url)
+    return address
 
 
 def client_address(client: object, field: str) -> Address:
@@ -74,16 +79,16 @@ def client_address(client: object, field: str) -> Address:
 
 def fake_address() -> Address:
     """A new server in this process's memory, kept as long as somebody refers to it. Needs fakeredis[lua]."""
-    try:
-        import lupa  # noqa: F401  # fakeredis would fail at the first script only
-        from fakeredis import FakeAsyncRedis, FakeServer
-    except ImportError as error:
-        raise UsageError(f"fakeredis:// needs fakeredis with Lua: pip install 'fakeredis[lua]' ({error})") from error
+    # Without lupa, fakeredis would fail at the first script only.
+    if not (find_spec("fakeredis") and find_spec("lupa")):
+        raise UsageError("fakeredis:// needs fakeredis and its Lua: pip install 'fakeredis[lua]'")
+    from fakeredis import FakeAsyncRedis, FakeServer
+
     return _of_pool(FakeAsyncRedis(server=FakeServer()).connection_pool, "fakeredis://")
 
 
 def _of_pool(pool: Any, url: str | None = None) -> Address:
-    options = {key: value for key, value in pool.connection_kwargs.items() if key not in _FORGOTTEN}
+    options = {key: value for key, value in pool.connection_kwargs.items() if not key.startswith(_FORGOTTEN)}
     is_fake = pool.connection_class.__module__.startswith("fakeredis")
     if url is not None:
         name = _without_password(url)

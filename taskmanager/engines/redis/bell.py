@@ -37,6 +37,8 @@ log = logging.getLogger("taskmanager")
 
 _BLOCK_S = 30
 """How long one blocking read lasts: so long may a dead connection go unnoticed."""
+_CLOSING_S = 1.0
+_AGAIN_S = 0.005
 _UNKNOWN = -1
 """The tide of a queue that was rung: it is not the one that anybody has seen."""
 
@@ -54,7 +56,8 @@ class Bell:
         self._queues: set[str] = set()
         self._listener: asyncio.Task[None] | None = None
         self._client: bytes | None = None
-        self._listening: frozenset[str] = frozenset()
+        self._heard: frozenset[str] = frozenset()
+        self._closing = False
 
     def notice(self, queue: str, answer: Answer) -> None:
         """What one of our own calls told."""
@@ -72,42 +75,50 @@ class Bell:
 
     async def close(self) -> None:
         """Ends the blocking read without losing a token to it."""
-        listener, self._listener = self._listener, None
-        if listener is None or listener.done():
+        if self._listener is None:
             return
-        await self._unblock()
-        done, _ = await asyncio.wait((listener,), timeout=REPLY_S)
-        if not done:
-            listener.cancel()
-            await asyncio.wait((listener,))
+        self._closing = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSING_S):
+                await self._unblock_until(self._listener.done)
+        self._listener.cancel()
+        await asyncio.wait((self._listener,))
+        self._listener, self._closing = None, False
 
     async def _listen(self, seen: Mapping[str, int]) -> None:
         """There is a blocking read, and it is about these queues too."""
-        if not seen.keys() <= self._queues:
-            self._queues |= seen.keys()
-            if self._listener is not None and not self._listener.done():
-                await self._unblock()
+        self._queues |= seen.keys()
         if self._listener is None or self._listener.done():
             self._listener = asyncio.get_running_loop().create_task(self._hear(), name="taskmanager-bell")
+        elif not self._queues <= self._heard:
+            listener = self._listener
+            await self._unblock_until(lambda: self._queues <= self._heard or listener.done())
 
-    async def _unblock(self) -> None:
-        if self._client is not None:
-            with contextlib.suppress(redis_errors.RedisError, OSError):
-                await self._connections.ask("CLIENT", "UNBLOCK", self._client)
+    async def _unblock_until(self, is_reached: Callable[[], bool]) -> None:
+        """Ends the blocking read that is under way. It may not have reached the server yet, so once is not enough."""
+        while not is_reached():
+            if self._client is not None:
+                with contextlib.suppress(redis_errors.RedisError, OSError):
+                    await self._connections.ask("CLIENT", "UNBLOCK", self._client)
+            await asyncio.sleep(_AGAIN_S)
 
     async def _hear(self) -> None:
         """Takes tokens for as long as somebody waits."""
-        connection = self._rings.connect(_BLOCK_S + REPLY_S)
+        connection = self._rings.connect()
+        self._heard = frozenset()
         try:
-            await connection.send_command("CLIENT", "ID")
-            self._client = await connection.read_response()
-            while self._waiting and self._listener is asyncio.current_task():
-                bells = [self._layout.key(queue, "BELL") for queue in sorted(self._queues)]
-                await connection.send_command("BLPOP", *bells, _BLOCK_S)
-                token = await connection.read_response()
+            async with asyncio.timeout(REPLY_S):
+                await connection.send_command("CLIENT", "ID")
+                self._client = await connection.read_response()
+            while self._waiting and not self._closing:
+                self._heard = frozenset(self._queues)
+                bells = [self._layout.key(queue, "BELL") for queue in sorted(self._heard)]
+                async with asyncio.timeout(_BLOCK_S + REPLY_S):
+                    await connection.send_command("BLPOP", *bells, _BLOCK_S)
+                    token = await connection.read_response()
                 if token is not None:
                     await self._rung(token)
-        except (redis_errors.RedisError, OSError) as error:
+        except (redis_errors.RedisError, OSError, TimeoutError) as error:
             log.warning("waiting at %s was interrupted (%s); looking again", self._rings.name, error)
             for queue in self._queues:
                 self._waiters.tell(queue, _UNKNOWN, None)

@@ -12,14 +12,11 @@ from typing import Any
 
 from redis import exceptions as redis_errors
 
-from taskmanager.engines.redis.address import Address
+from taskmanager.engines.redis.address import REPLY_S, Address
 from taskmanager.engines.redis.scripts import Script
 from taskmanager.errors import EngineFull, EngineUnavailable, InvariantError, TaskManagerError, UsageError
 
 __all__ = ["Connections", "translate"]
-
-_TRY_AGAIN = ("BUSY", "LOADING", "READONLY", "MISCONF", "MASTERDOWN", "CLUSTERDOWN", "NOREPLICAS", "UNBLOCKED", "UNKILLABLE")
-"""Errors of a server that may answer better later, by the first word."""
 
 
 class Connections:
@@ -55,11 +52,16 @@ class Connections:
 
     async def _talk(self, connection: Any, command: tuple[Any, ...]) -> Any:
         try:
-            await connection.send_command(*command)
-            answer = await connection.read_response()
+            # Not redis-py's own time-out: on Python 3.11 it may swallow a cancellation (cpython gh-86296).
+            async with asyncio.timeout(REPLY_S):
+                await connection.send_command(*command)
+                answer = await connection.read_response()
         except redis_errors.ResponseError:
             self._idle.append(connection)
             raise
+        except TimeoutError:
+            await _let_go(connection)
+            raise redis_errors.TimeoutError(f"no reply within {REPLY_S:g} s") from None
         except BaseException:
             # Also where the caller was cancelled: an answer may still be under way, which nobody else must read.
             await _let_go(connection)
@@ -76,23 +78,42 @@ async def _let_go(connection: Any) -> None:
 
 
 def translate(error: Exception, address: Address) -> TaskManagerError:
-    """A store's exception as one of ours."""
-    text = f"{address.name}: {error}"
-    word = str(error).split(" ", 1)[0]
-    match error:
-        case redis_errors.AuthenticationError() | redis_errors.AuthorizationError() | redis_errors.NoPermissionError():
-            return UsageError(f"{text}; db must carry a user name and password that the server accepts")
-        case redis_errors.OutOfMemoryError():
-            return EngineFull(f"{text}; raise the server's maxmemory, or let workers finish what is stored")
-        case redis_errors.ReadOnlyError():
-            return EngineUnavailable(f"{text}; this server is a replica: give db the address of the primary")
-        case redis_errors.MovedError() | redis_errors.ClusterCrossSlotError():
-            return UsageError(f"{text}; db must be one server, not a node of a Redis Cluster")
-        case redis_errors.ResponseError() if word == "OOM":
-            return EngineFull(f"{text}; raise the server's maxmemory, or let workers finish what is stored")
-        case redis_errors.ResponseError() if word == "NOAUTH":
-            return UsageError(f"{text}; db must carry the server's password")
-        case redis_errors.ResponseError() if word not in _TRY_AGAIN:
-            return InvariantError(f"{text}; keys of this prefix are not as this version writes them")
-        case _:
-            return EngineUnavailable(text or repr(error))
+    """A store's exception as one of ours; what a server may say for the first time is taken for a bad moment."""
+    text = f"{address.name}: {error or type(error).__name__}"
+    for kinds, words, make, advice in _MEANINGS:
+        if isinstance(error, kinds) or str(error).startswith(words):
+            return make(text + advice)
+    return EngineUnavailable(text)
+
+
+_Meaning = tuple[tuple[type[Exception], ...], tuple[str, ...], type[TaskManagerError], str]
+_MEANINGS: tuple[_Meaning, ...] = (
+    # classes of redis-py, or first words of the message (it cuts off the codes that it knows); ours; what to do
+    (
+        (redis_errors.AuthenticationError, redis_errors.AuthorizationError, redis_errors.NoPermissionError),
+        ("NOAUTH", "WRONGPASS", "NOPERM"),
+        UsageError,
+        "; db must carry a user name and password that the server accepts",
+    ),
+    (
+        (redis_errors.OutOfMemoryError,),
+        ("OOM",),
+        EngineFull,
+        "; raise the server's maxmemory, or let workers finish what is stored",
+    ),
+    (
+        (redis_errors.ReadOnlyError,),
+        ("READONLY",),
+        EngineUnavailable,
+        "; this server is a replica: give db the address of the primary",
+    ),
+    (
+        (redis_errors.MovedError, redis_errors.ClusterCrossSlotError, redis_errors.ClusterDownError),
+        ("CLUSTERDOWN",),
+        EngineUnavailable,
+        "; db must be one server, not a node of a Redis Cluster",
+    ),
+    ((), ("DB index", "invalid DB index"), UsageError, "; db must name one of its databases"),
+    ((), ("WRONGTYPE",), UsageError, "; another program writes under this prefix: give one of its own"),
+    ((), ("ERR Error running script", "Error running script"), InvariantError, ""),
+)

@@ -31,7 +31,7 @@ from taskmanager.job import (
     Window,
 )
 
-__all__ = ["claims", "enqueued", "facts", "fields_of", "job_of", "log_line", "follow_up_job", "schedule_of", "settled"]
+__all__ = ["claims", "enqueued", "facts", "fields_of", "follow_up_job", "job_of", "log_line", "schedule_of", "settled"]
 
 Fields = dict[str, bytes]
 _tuple = tuple.__new__
@@ -65,9 +65,7 @@ def fields_of(flat: Sequence[bytes]) -> Fields:
 
 def facts(values: Sequence[Any], now: int, queue: str, worker: str | None = None) -> list[Fact]:
     """Facts, from four values each: step, event, job id, detail."""
-    return [
-        _fact(now, queue, worker, *values[at : at + FACT_VALUES]) for at in range(0, len(values), FACT_VALUES)
-    ]
+    return [_fact(now, queue, worker, *values[at : at + FACT_VALUES]) for at in range(0, len(values), FACT_VALUES)]
 
 
 def _fact(now: int, queue: str, worker: str | None, step: bytes, event: bytes, id: bytes, raw: bytes) -> Fact:
@@ -89,9 +87,7 @@ def _detail(raw: bytes) -> dict[str, Any] | None:
     return detail
 
 
-def enqueued(
-    values: Sequence[Any], entries: Sequence[Any], now: int, queue: str, told: list[Fact]
-) -> list[Verdict]:
+def enqueued(values: Sequence[Any], entries: Sequence[Any], now: int, queue: str, told: list[Fact]) -> list[Verdict]:
     """The verdicts, from what follows the first facts; the facts of the entries are added to `told`."""
     verdicts = []
     at = 0
@@ -345,5 +341,3 @@ def schedule_of(name: str, fields: Fields, live: int) -> StoredSchedule:
         int(fields["dropped"]),
         live,
     )
-
-

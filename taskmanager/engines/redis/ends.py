@@ -29,9 +29,7 @@ _FIRST_LOOK_S, _LONGEST_LOOK_S = 0.1, 1.0
 class Ends:
     """The subscriptions of one engine, made when somebody waits first. `live` says whether a job has still to end."""
 
-    def __init__(
-        self, layout: Layout, address: Address, live: Callable[[str, JobRef], Awaitable[int | None]]
-    ) -> None:
+    def __init__(self, layout: Layout, address: Address, live: Callable[[str, JobRef], Awaitable[int | None]]) -> None:
         self._layout = layout
         self._address = address
         self._live = live
@@ -75,7 +73,7 @@ class Ends:
         try:
             await connection.send_command("SUBSCRIBE", self._layout.key(queue, "ENDED"))
             while True:
-                message = await connection.read_response(timeout=None, disconnect_on_error=False)
+                message = await connection.read_response(disconnect_on_error=False)
                 if isinstance(message, list) and message[0] == b"message":
                     for told in self._awaiting.get((queue, int(message[2])), ()):
                         if not told.done():

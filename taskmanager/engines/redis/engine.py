@@ -46,11 +46,12 @@ from taskmanager.engines.redis.greeting import greet
 from taskmanager.engines.redis.keys import Layout
 from taskmanager.engines.redis.scripts import script
 from taskmanager.errors import InvariantError, UsageError
-from taskmanager.job import Emission, LogLine, Plan, State, StoredJob
+from taskmanager.job import Emission, Fact, LogLine, Plan, State, StoredJob
 
 __all__ = ["RedisEngine"]
 
 A = TypeVar("A", bound=Answer)
+Facts = list[Fact]
 HEAD = 7
 """How many values begin every answer of a write."""
 
@@ -85,7 +86,11 @@ class RedisEngine:
         try:
             await greet(self._connections, self._address, self._rings, self._layout, simulated)
         except (redis_errors.RedisError, OSError) as error:
+            await self.close()
             raise translate(error, self._address) from error
+        except BaseException:
+            await self.close()
+            raise
 
     async def close(self) -> None:
         await self._bell.close()
@@ -131,8 +136,9 @@ class RedisEngine:
         caller = f"settle {batch.caller}"
         arguments = encode.settlements(settlements)
         values = await self._run("settle", queue, caller, batch.number, worker, " ".join(transient), *arguments)
-        now, told, rest = int(values[0]), [], values[HEAD:]
-        verdicts = decode.settled(rest, settlements, now, queue, worker, told)
+        now = int(values[0])
+        told: Facts = []
+        verdicts = decode.settled(values[HEAD:], settlements, now, queue, worker, told)
         return self._answered(queue, Settled(now, told, *_tail(values), verdicts), values)
 
     async def cancel(self, queue: str, ref: JobRef, batch: Batch, transient: Collection[State] = NOTHING) -> Controlled:
@@ -316,7 +322,7 @@ class RedisEngine:
 
     def _told(
         self, values: Sequence[Any], queue: str, at: int = HEAD, worker: str | None = None
-    ) -> tuple[int, list[Any], Sequence[Any]]:
+    ) -> tuple[int, Facts, Sequence[Any]]:
         """Now, the facts whose number stands at `at`, and what follows them."""
         now = int(values[0])
         end = at + 1 + decode.FACT_VALUES * values[at]

@@ -21,9 +21,7 @@ _OLDEST = (6, 2)
 _KEEPS_ALL = "noeviction"
 
 
-async def greet(
-    connections: Connections, address: Address, rings: Address, layout: Layout, simulated: bool
-) -> None:
+async def greet(connections: Connections, address: Address, rings: Address, layout: Layout, simulated: bool) -> None:
     """Raises `UsageError` or `EngineUnavailable` where the server, or the store on it, will not do."""
     mark = await connections.ask("GET", layout.store)
     wanted = "simulated" if simulated else "real"
@@ -80,9 +78,7 @@ async def _check_same(connections: Connections, facts: dict[str, str], address: 
         await other.close()
     same = facts.get("run_id") == theirs.get("run_id") and _database(address) == _database(rings)
     if not same:
-        raise UsageError(
-            f"streamdb must be the same server and database as db, {address.name}; got {rings.name}"
-        )
+        raise UsageError(f"streamdb must be the same server and database as db, {address.name}; got {rings.name}")
 
 
 def _database(address: Address) -> int:

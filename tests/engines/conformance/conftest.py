@@ -11,6 +11,7 @@ import inspect
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -32,8 +33,19 @@ async def opened(url: str, clock: ManualClock) -> AsyncIterator[Engine]:
         await engine.close()
 
 
+@asynccontextmanager
+async def opened_file(clock: ManualClock) -> AsyncIterator[Engine]:
+    with TemporaryDirectory() as folder:
+        async with opened(f"sqlite:///{folder}/tasks.db", clock) as engine:
+            yield engine
+
+
 def of_url(url: str, servers: Servers) -> Factory:
     return partial(opened, url)
+
+
+def of_file(servers: Servers) -> Factory:
+    return opened_file
 
 
 def of_server(kind: str, servers: Servers) -> Factory:
@@ -44,6 +56,8 @@ def of_server(kind: str, servers: Servers) -> Factory:
 
 ENGINES: dict[str, Callable[[Servers], Factory]] = {
     "memory": partial(of_url, "memory://"),
+    "sqlite-memory": partial(of_url, "sqlite://"),
+    "sqlite-file": of_file,
     "fakeredis": partial(of_url, "fakeredis://"),
     **{kind: partial(of_server, kind) for kind in server_kinds()},
 }

@@ -129,6 +129,19 @@ async def test_the_reapers_lease_holds_what_it_took(world: World) -> None:
     assert (await world.claim(0, "other")).lease_at == world.at(LEASE_MS + 300)
 
 
+async def test_whoever_asks_is_alive_so_the_lease_of_a_reaper_that_found_nothing_is_renewed(world: World) -> None:
+    await world.add("x")
+    await world.take("w")
+    world.advance(LEASE_MS - 1)
+    assert (await world.reap(worker="w")).jobs == []
+    assert (await world.claim(0, "other")).lease_at == world.at(2 * LEASE_MS - 1)
+
+
+async def test_reaping_nothing_makes_no_lease_for_who_holds_nothing(world: World) -> None:
+    await world.reap(worker="w")
+    assert (await world.claim(0, "other")).lease_at is None
+
+
 async def test_a_reaper_that_falls_silent_is_reaped_itself(world: World) -> None:
     await world.add("x")
     await world.take()

@@ -105,10 +105,7 @@ class Exchange:
         if call.reply.done():
             return
         if self.store.suspends:
-            context = copy_context()
-            context.run(real_io.set, True)
-            self._flying = self.loop.create_task(call.start(), context=context)
-            self._flying.add_done_callback(lambda task: self._landed(call, task))
+            self._fly(call.start()).add_done_callback(lambda task: self._landed(call, task))
             return
         try:
             call.start().send(None)
@@ -117,8 +114,18 @@ class Exchange:
         except Exception as error:
             call.reply.set_exception(error)
 
-    def _landed(self, call: _Call, task: asyncio.Task[Any]) -> None:
+    def _fly(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Runs a call of a store that suspends; the loop polls real sockets meanwhile."""
+        context = copy_context()
+        context.run(real_io.set, True)
+        flying = self._flying = self.loop.create_task(coroutine, context=context)
+        flying.add_done_callback(self._land)
+        return flying
+
+    def _land(self, _: asyncio.Task[Any]) -> None:
         self._flying = None
+
+    def _landed(self, call: _Call, task: asyncio.Task[Any]) -> None:
         if (error := task.exception()) is None:
             self._answer(call, task.result())
         elif call.wire.is_cut:
@@ -234,6 +241,10 @@ class Exchange:
         for calls in (self._asked, self._own):
             self._never += [call.reply for call in calls]
             calls.clear()
+        if self.store.suspends:
+            self.loop.drive(until=lambda: not self.in_flight())
+            self._fly(self.store.close())
+            self.loop.drive(until=lambda: not self.in_flight())
 
     def submit(self, call: _Call) -> None:
         (self._asked if at_the_controls.get() else self._own).append(call)

@@ -30,15 +30,22 @@ from taskmanager.engine import (
 from taskmanager.errors import InvariantError
 from taskmanager.job import Claim, Emission, Plan, State, StoredJob
 from tests.engines.conformance.builders import LEASE_MS, START_MS
+from tests.engines.conformance.conftest import ENGINES
 from tests.engines.conformance.world import Factory, ManualClock
 from tests.properties.compare import Comparison, Disagreement, equal
 from tests.properties.laws import Laws
 from tests.properties.model import Model
 from tests.properties.shelf import QUEUE
+from tests.servers import Servers
 
 T = TypeVar("T")
 SUSPECT_LOSSES = 2
 Refs = Promote | Requeue | Delete | Await
+
+
+def each_empty(engine: str, servers: Servers) -> Factory:
+    """Opens an empty store anew for each program: a server is shared, and is emptied first."""
+    return lambda clock: ENGINES[engine](servers)(clock)
 
 
 class Sent(NamedTuple):

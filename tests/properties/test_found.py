@@ -7,16 +7,17 @@ from collections.abc import Iterator
 import pytest
 
 from taskmanager.engine import JobRef, Requeue, Settlement
-from taskmanager.job import Emission, State, StoredJob
+from taskmanager.job import Edge, Emission, Kind, State, StoredJob, Window
 from tests.engines.conformance.builders import completed, failed, retried, trailing
 from tests.engines.conformance.conftest import ENGINES
 from tests.properties.pair import Pair
 from tests.properties.shelf import QUEUE
+from tests.servers import Servers
 
 
 @pytest.fixture(params=list(ENGINES))
-def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
-    pair = Pair(ENGINES[request.param])
+def pair(request: pytest.FixtureRequest, servers: Servers) -> Iterator[Pair]:
+    pair = Pair(ENGINES[request.param](servers))
     yield pair
     pair.close()
 
@@ -54,3 +55,14 @@ def test_a_requeued_job_has_no_trailing_window_any_more(pair: Pair) -> None:
     pair.control(Requeue(JobRef("a")))
     pair.enqueue(Emission("send", "b", window=trailing(), data=b"2"))
     assert (job(pair, "a").data, job(pair, "b").data) == (b"{}", b"2")
+
+
+def test_a_clock_that_steps_back_into_a_leading_window_finds_it_open(pair: Pair) -> None:
+    """Deadlines come later then. Once pruned it is gone, which is why programs do not step back over a window's end."""
+    window = Window("k", Edge.LEADING, 20)
+    pair.enqueue(Emission("send", "a", window=window))
+    pair.claim("w", 1)
+    pair.pass_time(25)
+    pair.pass_time(-15)
+    answer = pair.enqueue(Emission("send", "a", window=window))
+    assert [fact.kind for fact in answer.facts] == [Kind.DEBOUNCED]

@@ -21,8 +21,10 @@ from tests.properties.machine import machine_of
 from tests.properties.moves import MOVES
 from tests.properties.world import Program, programs
 from tests.properties.world import play as play_world
+from tests.servers import Servers
 
 FOUND = (AssertionError, InvariantError)
+MEMORY = ENGINES["memory"](Servers())
 DRAWS = settings(
     derandomize=True,
     database=None,
@@ -39,7 +41,7 @@ worlds a fault of a worker may."""
 @settings(DRAWS, max_examples=PLAYS)
 @given(st.lists(st.sampled_from(sorted(MOVES)), min_size=20, max_size=60))
 def play(names: list[str]) -> None:
-    machine = machine_of(ENGINES["memory"])()
+    machine = machine_of(MEMORY)()
     machine.open()
     try:
         machine.play(names)
@@ -50,7 +52,7 @@ def play(names: list[str]) -> None:
 def run_programs() -> None:
     play()
     drawn = settings(DRAWS, max_examples=PROGRAMS, stateful_step_count=40)
-    run_state_machine_as_test(machine_of(ENGINES["memory"]), settings=drawn)
+    run_state_machine_as_test(machine_of(MEMORY), settings=drawn)
 
 
 @settings(DRAWS, max_examples=WORLDS)

@@ -7,23 +7,35 @@ from hypothesis import HealthCheck, given, settings
 
 from tests.properties.world import Program, play, programs
 from tests.properties.world_laws import check
+from tests.servers import Servers, server_kinds
 
-ENGINES = ("memory://",)
-"""Every engine must give the timelines of the first, byte for byte."""
-drawn = settings(max_examples=max(40, settings().max_examples // 4), suppress_health_check=[HealthCheck.too_slow])
+REFERENCE = "memory://"
+URLS = ("fakeredis://",)
+"""Engines whose store is a new one each time. Every engine must give the reference's timelines, byte for byte."""
+SHARE = {REFERENCE: 4, "redis": 8}
+"""One example in so many of the profile's; elsewhere, where a program takes longest, one in twelve."""
 
 
-@drawn
+def drawn(engine: str) -> settings:
+    examples = max(160, settings().max_examples) // SHARE.get(engine, 12)
+    return settings(max_examples=examples, suppress_health_check=[HealthCheck.too_slow])
+
+
+@drawn(REFERENCE)
 @given(program=programs)
 def test_the_laws_hold_in_every_world(program: Program) -> None:
     check(play(program))
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-@drawn
-@given(program=programs)
-def test_the_same_program_is_the_same_world_on_every_engine(engine: str, program: Program) -> None:
-    first, second = play(program, ENGINES[0]), play(program, engine)
-    assert first.timeline.to_json_lines(workers=False) == second.timeline.to_json_lines(workers=False)
-    assert first.records == second.records
-    assert first.runs == second.runs
+@pytest.mark.parametrize("engine", [REFERENCE, *URLS, *server_kinds()])
+def test_the_same_program_is_the_same_world_on_every_engine(engine: str, servers: Servers) -> None:
+    @drawn(engine)
+    @given(program=programs)
+    def is_the_same_world(program: Program) -> None:
+        url = engine if engine in (REFERENCE, *URLS) else servers.shared(engine).url
+        first, second = play(program, REFERENCE), play(program, url)
+        assert first.timeline.to_json_lines(workers=False) == second.timeline.to_json_lines(workers=False)
+        assert first.records == second.records
+        assert first.runs == second.runs
+
+    is_the_same_world()

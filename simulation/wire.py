@@ -269,7 +269,6 @@ class Wire:
     `owner` is the node's runtime, None where somebody outside the nodes speaks.
     """
 
-    trace = True
     suspends = True
 
     def __init__(self, exchange: Exchange, owner: object = None) -> None:

@@ -15,7 +15,7 @@ What every engine promises, for every verb:
 * *A lease ends when it is reaped*, not when its time passes. One lease per worker and queue holds all its jobs there.
 * *Due first.* `enqueue` and `claim` first make due what is due in the queue, at most `DUE_LIMIT` jobs, in the order of
   (run_at, emission). Reads treat a delayed job whose time has come as waiting.
-* *Facts.* Each answer tells what happened, in order (an engine may leave `due` facts out where `trace` is False).
+* *Facts.* Each answer tells what happened, in order. They may be made when somebody looks at them first.
 * *Errors.* A store's own exceptions surface as `EngineUnavailable` or `UsageError`, nothing else.
 
 Retention of 0 arrives as `transient`: the finished states whose jobs are removed by the write that ends them. An
@@ -108,7 +108,7 @@ class Answer:
     """
 
     now: int
-    facts: list[Fact]
+    facts: Sequence[Fact]
     tide: int
     due_at: int | None
     schedule_at: int | None
@@ -254,7 +254,6 @@ class Count:
 class Engine(Protocol):
     """One connection to one store. All moments are engine time, in milliseconds since the epoch."""
 
-    trace: bool
     suspends: bool
     """False where no verb but the waits ever suspends, so that a caller may drive it by hand."""
 

@@ -17,8 +17,8 @@ import logging
 from typing import TYPE_CHECKING
 
 from taskmanager.clock import iso
-from taskmanager.engine import DUE_LIMIT, Advanced, Answer, Claimed, Engine, Pruned
-from taskmanager.job import Emission, Kind, State, StoredSchedule
+from taskmanager.engine import DUE_LIMIT, Advanced, Answer, Claimed, Engine, Pruned, Settled
+from taskmanager.job import FINISHED, Emission, Kind, State, StoredSchedule
 from taskmanager.policy.cron import Cron, catch_up
 from taskmanager.resend import resend
 from taskmanager.worker.agenda import Agenda, Duty
@@ -72,7 +72,7 @@ class Janitor:
             self._agenda.put(Duty.REAP, queue, answer.lease_at)
             if answer.lease_at is not None:
                 self._wake_for(answer.lease_at)
-        if answer.facts and not answer.replayed:
+        if not answer.replayed:
             self._count_ends(queue, answer)
 
     async def run(self) -> None:
@@ -106,7 +106,10 @@ class Janitor:
 
     def _count_ends(self, queue: str, answer: Answer) -> None:
         """Jobs that ended by our own calls: they go when their time is over, or when there are too many."""
-        ended = [state for fact in answer.facts if (state := _ENDS.get(fact.kind)) is not None]
+        if isinstance(answer, Settled):
+            ended = [state for state in answer.verdicts if state in FINISHED]
+        else:
+            ended = [state for fact in answer.facts if (state := _ENDS.get(fact.kind)) is not None]
         if not ended:
             return
         limits, pruned_at = self._worker.settings.limits, self._pruned_at.get(queue, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar, cast
 
@@ -207,3 +208,13 @@ def test_a_job_with_another_window_at_each_replacement_keeps_those_that_are_open
         run(caller.engine.prune("q", {}))
     [keys] = caller.engine.store.queues["q"].windows_of.values()
     assert len(keys) <= 3
+
+
+def test_waiters_are_told_of_a_queue_from_the_first_wait_on_and_then_of_how_it_stands(caller: Caller) -> None:
+    caller.emit("a")
+    waiters = caller.engine.store.waiters
+    assert not waiters.knows("q")
+    assert list(asyncio.run(caller.engine.wait({"q": 0}, None))) == ["q"]
+    assert waiters.knows("q")
+    caller.emit("b")
+    assert list(asyncio.run(caller.engine.wait({"q": 1}, None))) == ["q"]

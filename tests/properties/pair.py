@@ -73,7 +73,6 @@ class Pair:
         self._runner: asyncio.Runner | None = None
         self._opened: AbstractAsyncContextManager[Engine] = factory(self.clock)
         self.engine = self.drive(self._opened.__aenter__())
-        self.engine.trace = True
 
     def close(self) -> None:
         self.drive(self._opened.__aexit__(None, None, None))

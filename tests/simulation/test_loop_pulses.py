@@ -179,3 +179,52 @@ def test_folding_skips_only_beats_that_another_of_the_same_key_follows_undisturb
             within = [beat for beat in all_beats if since < beat < to]
             assert {*within[:1], *within[-1:]} <= set(kept)
             assert len([beat for beat in kept if since < beat < to]) <= 3
+
+
+def idle_beats(loop: VirtualLoop, busy: list[bool]) -> list[float]:
+    """Beats every 10 seconds that find nothing to do while `busy` is empty."""
+    fired: list[float] = []
+
+    async def beat() -> None:
+        while True:
+            await loop.pulse("a", 10, is_idle=lambda: not busy)
+            fired.append(loop.clock.elapsed_us / SECOND)
+
+    loop.create_task(beat())
+    return fired
+
+
+def test_a_pulse_with_nothing_to_do_is_left_out_and_comes_on_its_grid_once_there_is_something(
+    loop: VirtualLoop,
+) -> None:
+    busy: list[bool] = []
+    fired = idle_beats(loop, busy)
+    for moment, happens in ((101, lambda: None), (203, lambda: busy.append(True)), (215, busy.clear)):
+        loop.call_later(moment, happens)
+    assert loop.drive(limit_us=START + 500 * SECOND) is Halt.LIMIT
+    assert fired == [210]
+
+
+def test_what_begins_and_ends_at_one_instant_costs_no_beat(loop: VirtualLoop) -> None:
+    busy: list[bool] = []
+    fired = idle_beats(loop, busy)
+    loop.call_later(5, lambda: busy.append(True))
+    loop.call_later(5, busy.clear)
+    assert loop.drive() is Halt.QUIET
+    assert fired == []
+
+
+def test_a_jump_fires_a_pulse_that_was_passed_though_it_has_nothing_to_do(loop: VirtualLoop) -> None:
+    """Whoever was frozen has to notice it."""
+    fired = idle_beats(loop, [])
+    loop.drive(limit_us=START + 15 * SECOND)
+    loop.jump(HOUR * SECOND)
+    loop.drive(limit_us=START + (HOUR + 100) * SECOND)
+    assert fired == [HOUR + 15]
+
+
+def test_without_folding_a_pulse_with_nothing_to_do_fires_too(loop: VirtualLoop) -> None:
+    loop.fold = False
+    fired = idle_beats(loop, [])
+    loop.drive(limit_us=START + 30 * SECOND)
+    assert fired == [10, 20, 30]

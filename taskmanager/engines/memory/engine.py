@@ -56,7 +56,6 @@ Facts = list[Fact]
 class MemoryEngine:
     """One connection to a store in this process: its own by default, a shared one where `store` is given."""
 
-    trace: bool = True
     suspends: bool = False
 
     def __init__(self, clock: Clock | None = None, store: MemoryStore | None = None) -> None:
@@ -75,7 +74,7 @@ class MemoryEngine:
 
     def fork(self) -> MemoryEngine:
         engine = MemoryEngine(self._clock, self.store)
-        engine.trace, engine._is_simulated = self.trace, self._is_simulated
+        engine._is_simulated = self._is_simulated
         return engine
 
     # ---- write

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -63,6 +63,33 @@ def fields_of(flat: Sequence[bytes]) -> Fields:
 # ---- answers
 
 
+class Late(Sequence[Fact]):
+    """Facts that are made when somebody looks at them first: mostly nobody does."""
+
+    __slots__ = ("_made", "_make")
+
+    def __init__(self, make: Callable[[], Sequence[Fact]]) -> None:
+        self._make = make
+        self._made: Sequence[Fact] | None = None
+
+    def _facts(self) -> Sequence[Fact]:
+        if self._made is None:
+            self._made = self._make()
+        return self._made
+
+    def __len__(self) -> int:
+        return len(self._facts())
+
+    def __getitem__(self, place: Any) -> Any:
+        return self._facts()[place]
+
+    def __eq__(self, other: object) -> bool:
+        return list(self) == other if not isinstance(other, Late) else list(self) == list(other)
+
+    def __repr__(self) -> str:
+        return repr(self._facts())
+
+
 def facts(values: Sequence[Any], now: int, queue: str, worker: str | None = None) -> list[Fact]:
     """Facts, from four values each: step, event, job id, detail."""
     return [_fact(now, queue, worker, *values[at : at + FACT_VALUES]) for at in range(0, len(values), FACT_VALUES)]
@@ -87,23 +114,39 @@ def _detail(raw: bytes) -> dict[str, Any] | None:
     return detail
 
 
-def enqueued(values: Sequence[Any], entries: Sequence[Any], now: int, queue: str, told: list[Fact]) -> list[Verdict]:
-    """The verdicts, from what follows the first facts; the facts of the entries are added to `told`."""
+def enqueued(values: Sequence[Any], entries: Sequence[Any]) -> list[Verdict]:
+    """The verdicts, from what follows the first facts of an answer."""
+    if len(values) == len(entries) and bytes not in map(type, values):
+        # Nothing but new waiting jobs, whose serials these are.
+        return [_tuple(Verdict, (Kind.EMITTED, one.id, serial)) for one, serial in zip(entries, values, strict=True)]
     verdicts = []
     at = 0
     for entry in entries:
         value = values[at]
         at += 1
         if isinstance(value, int):
-            told.append(_tuple(Fact, (now, Kind.EMITTED, queue, entry.event, entry.id, None, None, None)))
-            verdicts.append(_tuple(Verdict, (Kind.EMITTED, entry.id, value)))
+            verdicts.append(Verdict(Kind.EMITTED, entry.id, value))
             continue
         status, count, serial, id = value.split(b" ", 3)
-        end = at + FACT_VALUES * int(count)
-        told += facts(values[at:end], now, queue)
-        at = end
+        at += FACT_VALUES * int(count)
         verdicts.append(Verdict(Kind(word(status)), id.decode(), int(serial) or None))
     return verdicts
+
+
+def enqueue_facts(values: Sequence[Any], entries: Sequence[Any], now: int, queue: str) -> list[Fact]:
+    """The facts of the entries, from the same values."""
+    told: list[Fact] = []
+    at = 0
+    for entry in entries:
+        value = values[at]
+        at += 1
+        if isinstance(value, int):
+            told.append(Fact(now, Kind.EMITTED, queue, entry.event, entry.id))
+            continue
+        end = at + FACT_VALUES * int(value.split(b" ", 3)[1])
+        told += facts(values[at:end], now, queue)
+        at = end
+    return told
 
 
 def claims(values: Sequence[Any], queue: str) -> list[Claim]:
@@ -149,42 +192,59 @@ def _claim(
     return _tuple(Claim, values)
 
 
-_OVERRULED = {
+_ENDS = {
+    # by the lower bits of how: step and state (None: as the transition says for a superseded job), reason
     1: (Kind.CANCELLED, State.CANCELLED, Reason.REQUESTED),
     2: (None, None, Reason.SUPERSEDED),
 }
 _STEP_OF = {State.FAILED: Kind.FAILED, State.CANCELLED: Kind.CANCELLED}
-LOST, REAPED = -1, 4
+LOST, OVERRULED, REAPED = -1, 3, 4
 
 
-def settled(
-    values: Sequence[Any], settlements: Sequence[Settlement], now: int, queue: str, worker: str, told: list[Fact]
-) -> list[State | None]:
-    """The verdicts, from four values each; the facts are added to `told`."""
-    verdicts: list[State | None] = []
-    for place, (_, transition, duration_ms, _) in enumerate(settlements):
-        how, id, event, attempt = values[4 * place : 4 * place + 4]
+def settled(hows: Sequence[int], settlements: Sequence[Settlement]) -> list[State | None]:
+    """The verdicts, from one value a settlement."""
+    return [
+        one.transition.to if not how & OVERRULED else _overruled(how, one)
+        for how, one in zip(hows, settlements, strict=True)
+    ]
+
+
+def _overruled(how: int, settlement: Settlement) -> State | None:
+    if how == LOST:
+        return None
+    return _ENDS[how & OVERRULED][1] or settlement.transition.superseded
+
+
+def settle_facts(
+    hows: Sequence[int],
+    values: Sequence[bytes],
+    settlements: Sequence[Settlement],
+    now: int,
+    queue: str,
+    worker: str,
+) -> list[Fact]:
+    """The facts, from the same values and three more a settlement: job id, event, attempt."""
+    told = []
+    for place, (how, settlement) in enumerate(zip(hows, settlements, strict=True)):
         if how == LOST:
-            verdicts.append(None)
             continue
-        step, to, reason = transition.kind, transition.to, transition.reason
-        if how & 3:
-            overruled_step, overruled_to, reason = _OVERRULED[how & 3]
-            to = overruled_to or transition.superseded
-            step = overruled_step or _STEP_OF[to]
+        id, event, attempt = values[3 * place : 3 * place + 3]
+        transition = settlement.transition
+        step, reason = transition.kind, transition.reason
+        if how & OVERRULED:
+            overruled_step, _, reason = _ENDS[how & OVERRULED]
+            step = overruled_step or _STEP_OF[transition.superseded]
         detail: dict[str, Any] = {}
         if not how & REAPED and transition.kind is not Kind.STALLED:
-            detail["duration"] = duration_ms / 1000
+            detail["duration"] = settlement.duration_ms / 1000
         if transition.error is not None:
             detail["error"] = str(transition.error)
         if reason is not None:
             detail["reason"] = str(reason)
         if step is Kind.RETRIED:
             detail["delay"] = transition.delay_ms / 1000
-        values_of = (now, step, queue, word(event), id.decode(), int(attempt), worker, detail or None)
-        told.append(_tuple(Fact, values_of))
-        verdicts.append(to)
-    return verdicts
+        told.append(Fact(now, step, queue, word(event), id.decode(), int(attempt), worker, detail or None))
+    return told
 
 
 # ---- records
@@ -215,6 +275,17 @@ def _runs(raw: bytes | None) -> Iterator[AttemptInfo]:
         yield AttemptInfo(attempt, worker, started_at, ended_at, outcome, None if error is None else ErrorInfo(*error))
 
 
+def _only_run(fields: Fields) -> AttemptInfo:
+    """The run of a plain job that is completed, which has no history of its own (see settle.lua)."""
+    return AttemptInfo(
+        int(fields["attempt"]),
+        fields["worker"].decode(),
+        int(fields["started"]),
+        int(fields["finished"]),
+        Kind.COMPLETED.value,
+    )
+
+
 def _dead(raw: bytes | None) -> DeadLetter | None:
     if raw is None:
         return None
@@ -232,6 +303,7 @@ def job_of(id: str, queue: str, fields: Fields, now: int, follow_up: Fields | No
         state = State.WAITING
     serial = int(fields["serial"])
     worker = get("worker") if state is State.ACTIVE else None
+    is_plain = state is State.COMPLETED and "rare" not in fields
     return StoredJob(
         id=id,
         queue=queue,
@@ -249,7 +321,7 @@ def job_of(id: str, queue: str, fields: Fields, now: int, follow_up: Fields | No
         attempt=number(get("attempt")) or 0,
         failures=number(get("failures")) or 0,
         losses=number(get("losses")) or 0,
-        max_attempts=number(get("max")),
+        max_attempts=number(get("max")) or (1 if is_plain else None),
         schedule=_text(get("schedule")),
         window=_window(get("window")),
         awaited="awaited" in fields,
@@ -263,7 +335,7 @@ def job_of(id: str, queue: str, fields: Fields, now: int, follow_up: Fields | No
         result=get("result"),
         error=error_of(get("error")),
         reason=_text(get("reason")),
-        attempts=list(_runs(get("runs"))),
+        attempts=[_only_run(fields)] if is_plain else list(_runs(get("runs"))),
         progress=None if "progress" not in fields else progress_of(fields["progress"]),
         follow_up=None if not follow_up else _follow_up(id, follow_up),
         dead_letter=_dead(get("dead")),

@@ -11,7 +11,7 @@ from typing import Any
 from msgspec import json
 
 from taskmanager.engine import Command, JobRef, Journal, Purge, RequeueAll, Settlement, Unschedule
-from taskmanager.job import DEFAULT_OPTIONS, Emission, ErrorInfo, Plan, Progress, RunOptions, Transition, Window
+from taskmanager.job import DEFAULT_OPTIONS, Emission, ErrorInfo, Kind, Plan, Progress, RunOptions, Transition, Window
 
 __all__ = ["command", "entries", "journal", "occurrences", "settlements"]
 
@@ -122,15 +122,19 @@ def plan_fields(plan: Plan) -> list[Any]:
 
 def settlements(given: Sequence[Settlement]) -> list[Any]:
     """The number of forms, the forms, then four a settlement: claim, unstarted ms, result or '', number of its form."""
-    forms: dict[tuple[Any, ...], int] = {}
+    forms: dict[Any, int] = {}
+    texts: list[bytes] = []
     rest: list[Any] = []
     for claim, transition, _, unstarted_ms in given:
-        key = _form_key(transition)
+        # Most are completed, and then nothing else of a transition is set: a short key for these.
+        is_plain = transition.kind is Kind.COMPLETED
+        key = transition.max_attempts if is_plain else _form_key(transition)
         form = forms.get(key)
         if form is None:
             form = forms[key] = len(forms) + 1
+            texts.append(_form(_form_key(transition)))
         rest += (claim, unstarted_ms, transition.result or b"", form)
-    return [len(forms), *map(_form, forms), *rest]
+    return [len(texts), *texts, *rest]
 
 
 def _form_key(transition: Transition) -> tuple[Any, ...]:

@@ -62,7 +62,6 @@ class RedisEngine:
     `clock` is read where the store is opened as a simulated one; a real one goes by the server's time.
     """
 
-    trace: bool = True
     suspends: bool = True
 
     def __init__(
@@ -99,16 +98,16 @@ class RedisEngine:
 
     def fork(self) -> RedisEngine:
         engine = RedisEngine(self._address, self._prefix, self._given_clock, self._rings)
-        engine.trace, engine._is_simulated = self.trace, self._is_simulated
+        engine._is_simulated = self._is_simulated
         return engine
 
     # ---- write
 
     async def enqueue(self, queue: str, entries: Sequence[Emission | Plan], batch: Batch) -> Enqueued:
         values = await self._run("enqueue", queue, f"enqueue {batch.caller}", batch.number, *encode.entries(entries))
-        now, told, rest = self._told(values, queue)
-        verdicts = decode.enqueued(rest, entries, now, queue, told)
-        return self._answered(queue, Enqueued(now, told, *_tail(values), verdicts), values)
+        now, due, rest = self._told(values, queue)
+        told = decode.Late(lambda: [*due, *decode.enqueue_facts(rest, entries, now, queue)])
+        return self._answered(queue, Enqueued(now, told, *_tail(values), decode.enqueued(rest, entries)), values)
 
     async def claim(
         self, queue: str, worker: str, holds: Collection[int], limit: int, lease_ms: int, suspect_losses: int
@@ -136,10 +135,10 @@ class RedisEngine:
         caller = f"settle {batch.caller}"
         arguments = encode.settlements(settlements)
         values = await self._run("settle", queue, caller, batch.number, worker, " ".join(transient), *arguments)
-        now = int(values[0])
-        told: Facts = []
-        verdicts = decode.settled(values[HEAD:], settlements, now, queue, worker, told)
-        return self._answered(queue, Settled(now, told, *_tail(values), verdicts), values)
+        now, end = int(values[0]), HEAD + len(settlements)
+        hows, rest = values[HEAD:end], values[end:]
+        told = decode.Late(lambda: decode.settle_facts(hows, rest, settlements, now, queue, worker))
+        return self._answered(queue, Settled(now, told, *_tail(values), decode.settled(hows, settlements)), values)
 
     async def cancel(self, queue: str, ref: JobRef, batch: Batch, transient: Collection[State] = NOTHING) -> Controlled:
         serial = _or_empty(ref.serial)

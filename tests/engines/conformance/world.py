@@ -64,7 +64,6 @@ class World:
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
         async with self._factory(self.clock) as self.engine:
-            self.engine.trace = True
             yield
 
     # ---- time

@@ -2,8 +2,9 @@
 
 *Exactly one end*: every job that was emitted is there, ended `completed`, and exactly one worker was told so. *No
 unexplained run*: a job goes from one worker's hands to another's only by being reaped, and is reaped only from a worker
-that was killed, stopped, or found itself late; what ended never runs again. *Promptly*: within a lease and two seconds
-of the last death that held it up, somebody has it again.
+that was killed, stopped, or found itself late; or its worker was asked to stop and gave it back. What ended never runs
+again. *Promptly*: within a lease and two seconds of the last death that held it up, or of the moment from which a
+worker was there again, somebody has it.
 
 A worker that dies at one point may have other calls in flight, which took effect and of which it wrote nothing. Where
 the store says that a run was a dead worker's, its missing line is taken to be as old as its death.
@@ -48,6 +49,7 @@ class Account:
     jobs: int = 0
     kills: Counter[str] = field(default_factory=Counter)
     second_runs: int = 0
+    releases: int = 0
     lates: int = 0
     slowest_s: float = 0.0
 
@@ -69,6 +71,7 @@ def audit(
     """The account of one world that has come to rest; `lines` in the order of their moments."""
     account = Account()
     deaths = {line.pid: line.t for line in lines if line.phase is Phase.KILLED}
+    lives = _lives(lines)
     absences = [Silence(pid, t, float("inf")) for pid, t in deaths.items()] + list(silences)
     absences += [Silence(line.pid, 0.0, line.t) for line in lines if line.phase is Phase.LATE]
     account.kills.update(line.detail for line in lines if line.phase is Phase.KILLED)
@@ -88,7 +91,8 @@ def audit(
         account.problems += [f"{job}: {problem}" for problem in _ends(records.get(job), story)]
         account.problems += [f"{job}: {problem}" for problem in _hands(story, absences, deaths)]
         account.second_runs += max(0, sum(line.phase is Phase.BEGUN for line in story) - 1)
-        waited_s = _longest_wait(story, deaths)
+        account.releases += sum(_is_release(line) for line in story)
+        waited_s = _longest_wait(story, deaths, lives)
         account.slowest_s = max(account.slowest_s, waited_s)
         if waited_s > lease_s + SLACK_S:
             account.problems.append(f"{job}: lay {waited_s:.2f} s after the death of who held it")
@@ -118,7 +122,7 @@ def _ends(record: Record | None, story: Sequence[Line]) -> Iterable[str]:
     outcomes = [outcome for outcome, _ in record.attempts]
     if outcomes.count(State.COMPLETED) != 1 or outcomes[-1] != State.COMPLETED:
         yield f"does not have one end, as its last attempt: {outcomes}"
-    settled = [line for line in story if line.phase is Phase.SETTLED]
+    settled = [line for line in story if line.phase is Phase.SETTLED and not _is_release(line)]
     if [line.detail for line in settled] != [State.COMPLETED]:
         yield f"its end was stored {len(settled)} times: {[(line.pid, line.detail) for line in settled]}"
     if not any(line.phase is Phase.RAN for line in story):
@@ -131,9 +135,12 @@ def _ends(record: Record | None, story: Sequence[Line]) -> Iterable[str]:
 def _hands(story: Sequence[Line], absences: Sequence[Silence], deaths: Mapping[int, float]) -> Iterable[str]:
     """No unexplained run: from one pair of hands to the next."""
     hands = [line for line in story if line.phase in {Phase.HELD, Phase.REAPED}]
+    released = {(line.pid, line.attempt) for line in story if _is_release(line)}
     settled = {(line.pid, line.attempt): line.t for line in story if line.phase is Phase.SETTLED}
     freed = {(line.pid, line.attempt) for line in story if line.phase is Phase.FREED}
     for before, after in pairwise(hands):
+        if (before.pid, before.attempt) in released:
+            continue
         if settled.get((before.pid, before.attempt), after.t) < after.t:
             yield f"was handed out again after worker {before.pid} had settled it"
         if after.phase is Phase.REAPED:
@@ -146,18 +153,35 @@ def _hands(story: Sequence[Line], absences: Sequence[Silence], deaths: Mapping[i
             yield f"second run unexplained: worker {after.pid} was given what worker {before.pid} held"
 
 
+def _is_release(line: Line) -> bool:
+    return line.phase is Phase.SETTLED and line.detail == State.WAITING
+
+
 def _explains(absence: Silence, before: Line, after: Line) -> bool:
     """Whether the worker that held it was away at some time between the two moments."""
     return absence.pid == before.pid and absence.began <= after.t and absence.ended >= before.t
 
 
-def _longest_wait(story: Sequence[Line], deaths: Mapping[int, float]) -> float:
+def _lives(lines: Sequence[Line]) -> list[tuple[float, float]]:
+    """From when to when each worker was there."""
+    ends = {line.pid: line.t for line in lines if line.phase in {Phase.KILLED, Phase.OVER}}
+    return [(line.t, ends.get(line.pid, float("inf"))) for line in lines if line.phase is Phase.READY]
+
+
+def _longest_wait(story: Sequence[Line], deaths: Mapping[int, float], lives: Sequence[tuple[float, float]]) -> float:
     """From the last death of one who held it to the next time that it was handed out, the longest of these."""
     longest, last_death = 0.0, None
     for line in story:
         if line.phase is Phase.HELD and last_death is not None:
-            longest = max(longest, line.t - last_death)
+            longest = max(longest, line.t - _first_presence(last_death, lives))
             last_death = None
         if line.phase in {Phase.HELD, Phase.REAPED} and line.pid in deaths:
             last_death = max(last_death or 0.0, deaths[line.pid])
     return longest
+
+
+def _first_presence(t: float, lives: Sequence[tuple[float, float]]) -> float:
+    """The first moment from `t` on at which a worker was there; `t` where that is not known."""
+    if any(began <= t < ended for began, ended in lives):
+        return t
+    return min((began for began, _ in lives if began > t), default=t)

@@ -169,7 +169,7 @@ class World:
             doomed.add(self.spawn(todo.pop()))
         if _only_reapers(doomed):
             doomed.add(self.spawn(_SACRIFICE))
-        deadline = monotonic() + _PATIENCE_S + len(deaths) * self.lease
+        deadline = monotonic() + _PATIENCE_S + len(deaths) * self.lease / 4
         while doomed:
             await self.keep_busy(live, rng)
             await asyncio.wait([child.ended for child in doomed], timeout=_LOOK_S, return_when="FIRST_COMPLETED")

@@ -94,6 +94,20 @@ def test_a_job_handed_again_to_the_worker_that_holds_it_is_right() -> None:
     assert judged(story((0, A, Phase.HELD, 1), *run(0.5, A))).problems == []
 
 
+def test_a_second_hand_out_after_a_stopping_worker_gave_the_job_back_is_right_and_counted() -> None:
+    lines = story((0, A, Phase.HELD, 1), (0.1, A, Phase.SETTLED, 1, "waiting"), *run(0.2, B, attempt=2))
+    account = judged(lines, Record("completed", (("released", A), ("completed", B))))
+    assert account.problems == []
+    assert account.releases == 1
+
+
+def test_a_job_is_waited_for_from_the_moment_that_somebody_is_there() -> None:
+    lines = story((0, A, Phase.READY, 0), *killed(0, A), (9.0, B, Phase.READY, 0), *reaped(9.1, B), *run(9.5, B, 2))
+    account = judged(lines, TWICE)
+    assert account.problems == []
+    assert account.slowest_s == pytest.approx(0.5)
+
+
 def test_what_a_worker_did_while_it_died_of_something_else_is_taken_from_the_store() -> None:
     end_unwritten = story(*run(0, A)[:3], (0.5, A, Phase.KILLED, 0, "emit-reply"))
     assert judged(end_unwritten).problems == []

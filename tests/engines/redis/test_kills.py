@@ -33,6 +33,7 @@ async def lived_through(server: Server, folder: Path, kills: int, seed: int) -> 
         world = World(server.url, workers, folder, queue="chaos", lease=LEASE_S)
         account = await world.survive(plan(kills, seed), seed=seed)
         await world.stop()
+    assert account.releases == 0
     return account
 
 
@@ -101,8 +102,8 @@ async def test_a_worker_that_was_frozen_past_its_lease_changes_nothing_when_it_w
         assert before["j"] == after["j"]
         assert before["j"].result == heir.pid
         assert [attempt.outcome for attempt in after["j"].attempts] == ["stalled", "completed"]
-        lost = phases(world.diary, Phase.LOST)
-        assert {(line.job, line.attempt, line.pid) for line in lost} == {("j", 1, frozen.pid)}
+        lost = [(line.attempt, line.pid) for line in phases(world.diary, Phase.LOST) if line.job == "j"]
+        assert lost[0] == (1, frozen.pid)
         await world.stop()
 
 

@@ -20,9 +20,11 @@ import signal
 import socket
 import sys
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any, TypedDict, cast
 
+import taskmanager.engines
 import taskmanager.seat
 from taskmanager import Job, TaskManager
 from taskmanager.engine import Engine
@@ -150,7 +152,6 @@ def nursery() -> None:
     wake.setblocking(False)
     signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    gc.freeze()
     buffer = b""
     while True:
         readable, _, _ = select.select([0, woken.fileno()], [], [])
@@ -167,7 +168,9 @@ def nursery() -> None:
             if "signal" in order:
                 if order["pid"] in children:  # else it has ended, and its pid may be another's
                     os.kill(order["pid"], order["signal"])
-            elif (pid := os.fork()) == 0:
+                continue
+            _warm_up(order["spec"]["url"])
+            if (pid := os.fork()) == 0:
                 _born(order["spec"])
             else:
                 children.add(pid)
@@ -175,6 +178,13 @@ def nursery() -> None:
     for pid in children:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
+
+
+@cache
+def _warm_up(url: str) -> None:
+    """Imports what that engine needs once, and not in every child."""
+    taskmanager.engines.open_engine(url)
+    gc.freeze()
 
 
 def _bury(children: set[int]) -> None:

@@ -13,7 +13,7 @@ make_due(facts)
 local held = HELD .. worker
 local more = not hand_again(jobs, held, 7, limit)
 local free = limit - #jobs / 14
-local looked, taken = 0, {}
+local looked, taken, named = 0, {}, {}
 local holds_suspect
 
 local function is_suspect(losses) return tonumber(losses or 0) >= suspect end
@@ -22,8 +22,8 @@ local function is_suspect(losses) return tonumber(losses or 0) >= suspect end
 local function has_suspect()
   if holds_suspect == nil then
     holds_suspect = false
-    for _, id in ipairs(call('HVALS', held)) do
-      if is_suspect(call('HGET', JOB .. id, 'losses')) then holds_suspect = true end
+    for _, number in ipairs(call('SMEMBERS', held)) do
+      if is_suspect(call('HGET', JOB .. call('GET', CLAIM .. number), 'losses')) then holds_suspect = true end
     end
   end
   return holds_suspect
@@ -33,7 +33,8 @@ local function start(id, attempt)
   claims = claims + 1
   call('HSET', JOB .. id, 'state', ACTIVE, 'attempt', attempt, 'claim', claims, 'worker', worker, 'started', NOW)
   taken[#taken + 1] = claims
-  taken[#taken + 1] = id
+  named[#named + 1] = CLAIM .. claims
+  named[#named + 1] = id
   free = free - 1
 end
 
@@ -109,9 +110,11 @@ end
 local function is_claimable(line)
   local left = call('XLEN', line) - call('XPENDING', line, GROUP)[1]
   if left == 0 then return false end
-  local delivered = call('XINFO', 'GROUPS', line)[1][8]
-  for _, entry in ipairs(call('XRANGE', line, '(' .. delivered, '+', 'COUNT', math.min(left, DUE_LIMIT))) do
-    if not is_suspect(call('HGET', JOB .. id_of(entry), 'losses')) or not has_suspect() then return true end
+  local after = '(' .. call('XINFO', 'GROUPS', line)[1][8]
+  for _, count in ipairs({ 1, DUE_LIMIT }) do -- the first will mostly do
+    for _, entry in ipairs(call('XRANGE', line, after, '+', 'COUNT', count)) do
+      if not is_suspect(call('HGET', JOB .. id_of(entry), 'losses')) or not has_suspect() then return true end
+    end
   end
   return false
 end
@@ -121,7 +124,10 @@ if not paused then
     if aside > 0 then look_aside(LINE .. priority) end
     look_along(LINE .. priority)
   end
-  if #taken > 0 then call('HSET', held, unpack(taken)) end
+  if #taken > 0 then
+    call('SADD', held, unpack(taken))
+    call('MSET', unpack(named))
+  end
   local due = first_due()
   more = more or (due and tonumber(due) <= now) or (aside > 0 and not has_suspect())
   if not more and (free <= 0 or looked >= DUE_LIMIT) then

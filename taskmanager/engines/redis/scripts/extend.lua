@@ -15,8 +15,8 @@ was_first = first_due()
 keep_lease(worker, lease)
 for at = 6, first - 1, 4 do
   local claim, number, kind, text = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
-  local id = call('HGET', held, claim)
-  if id then
+  if call('SISMEMBER', held, claim) == 1 then
+    local id = call('GET', CLAIM .. claim)
     local key = JOB .. id
     local f = call('HMGET', key, 'heard', 'attempt', 'event')
     local of, heard = string.match(f[1] or '', '^(%d+) (%d+)$')
@@ -32,16 +32,16 @@ for at = 6, first - 1, 4 do
     end
   end
 end
-local seen, kept = {}, call('HLEN', held)
+local seen, kept = {}, call('SCARD', held)
 local has_marks = call('EXISTS', MARKS) == 1
 for at = first, #ARGV do
   local number = ARGV[at]
   if not seen[number] then
     seen[number] = true
-    if call('HEXISTS', held, number) == 1 then
+    if call('SISMEMBER', held, number) == 1 then
       kept = kept - 1
       if has_marks and call('SISMEMBER', MARKS, number) == 1 then marked[#marked + 1] = number end
-    elseif call('HEXISTS', reaped, number) == 0 then
+    elseif call('SISMEMBER', reaped, number) == 0 then
       lost[#lost + 1] = number
     end
   end

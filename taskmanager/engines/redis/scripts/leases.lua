@@ -1,5 +1,5 @@
--- Leases: who holds what. A worker's lease is one score in LEASES; what it holds are two hashes, claim number to job
--- id, and the same jobs are its pending entries in the lines' group. It exists while the worker holds something.
+-- Leases: who holds what. A worker's lease is one score in LEASES; what it holds are two sets of claim numbers, and the
+-- same jobs are its pending entries in the lines' group. It exists while the worker holds something.
 
 local function keep_lease(worker, lease)
   if call('EXISTS', HELD .. worker, REAPED .. worker) > 0 then
@@ -16,7 +16,7 @@ end
 
 -- The claim numbers in `key` that are not among ARGV[first...], ascending.
 local function beyond(key, first)
-  local held = call('HKEYS', key)
+  local held = call('SMEMBERS', key)
   if #held == 0 then return held end
   local named, numbers = {}, {}
   for at = first, #ARGV do named[ARGV[at]] = true end
@@ -41,7 +41,7 @@ local function hand_again(jobs, key, first, limit)
   local numbers = beyond(key, first)
   for place, number in ipairs(numbers) do
     if place > limit then return false end
-    local id = call('HGET', key, int(number))
+    local id = call('GET', CLAIM .. int(number))
     as_claim(jobs, number, id, call('HMGET', JOB .. id, unpack(CLAIM_FIELDS)))
   end
   return true

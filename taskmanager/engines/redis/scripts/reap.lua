@@ -14,9 +14,8 @@ local lapsed = {}
 for _, owner in ipairs(call('ZRANGEBYSCORE', LEASES, '-inf', NOW)) do
   if owner ~= worker and #lapsed < DUE_LIMIT then
     for _, key in ipairs({ HELD .. owner, REAPED .. owner }) do
-      local pairs_held = call('HGETALL', key)
-      for at = 1, #pairs_held, 2 do
-        lapsed[#lapsed + 1] = { number = tonumber(pairs_held[at]), id = pairs_held[at + 1], key = key, owner = owner }
+      for _, number in ipairs(call('SMEMBERS', key)) do
+        lapsed[#lapsed + 1] = { number = tonumber(number), key = key, owner = owner }
       end
     end
   end
@@ -28,17 +27,21 @@ for place, one in ipairs(lapsed) do
     more = true
     break
   end
-  local key = JOB .. one.id
+  local number = int(one.number)
+  local id = call('GET', CLAIM .. number)
+  local key = JOB .. id
   local f = call('HMGET', key, 'order', 'priority', 'losses', 'cancel')
-  call('HDEL', one.key, int(one.number))
+  call('SREM', one.key, number)
+  call('DEL', CLAIM .. number)
   call('XCLAIM', LINE .. (f[2] or '0'), GROUP, worker, 0, f[1] .. '-0', 'JUSTID')
-  if f[4] then call('SREM', MARKS, int(one.number)) end
+  if f[4] then call('SREM', MARKS, number) end
   end_lease(one.owner)
   if tonumber(f[3] or 0) > 0 then tide = tide + 1 end -- a suspect left its worker, who may be handed another
   claims = claims + 1
   call('HSET', key, 'claim', claims, 'reaped', '1', 'rare', '1')
-  call('HSET', REAPED .. worker, int(claims), one.id)
-  as_claim(jobs, claims, one.id, call('HMGET', key, unpack(CLAIM_FIELDS)))
+  call('SADD', REAPED .. worker, claims)
+  call('SET', CLAIM .. claims, id)
+  as_claim(jobs, claims, id, call('HMGET', key, unpack(CLAIM_FIELDS)))
 end
 keep_lease(worker, lease)
 save()

@@ -2,8 +2,9 @@
 --
 -- ARGV   3 caller   4 the batch's number   5 worker   6 states whose jobs go with their end, separated by spaces
 --        7 number of forms, each JSON of a transition   then four a settlement: claim, unstarted ms, result or '', form
--- Answer head, then four a settlement: 0 as the transition says, 1 cancelled by a mark, 2 superseded, 4 more where the
---        claim was reaped; id, event, attempt. Or false four times: the claim was lost and nothing of it was written.
+-- Answer head, then one a settlement: 0 as the transition says, 1 cancelled by a mark, 2 superseded, 4 more where the
+--        claim was reaped; -1: the claim was lost and nothing of it was written. Then three a settlement: id, event,
+--        attempt.
 -- Cost   some four calls a job, at most DUE_LIMIT jobs.
 -- Needs  replay places leases
 
@@ -17,13 +18,13 @@ for state in string.gmatch(ARGV[6], '%S+') do transient[state] = true end
 local forms = {}
 for at = 8, 7 + tonumber(ARGV[7]) do
   local form = cjson.decode(ARGV[at])
-  form.is_plain = form.to == COMPLETED and form.max_attempts and form.failures == 0 and form.losses == 0
+  form.is_plain = form.kind == COMPLETED and form.max_attempts and form.failures == 0 and form.losses == 0
     and not form.error and not form.reason and not transient[COMPLETED]
   forms[#forms + 1] = form
 end
 local first = 8 + #forms
 local held, reaped = HELD .. worker, REAPED .. worker
-local left, done, verdicts = {}, {}, {}
+local left, written, hows, told = {}, {}, {}, {}
 
 -- The history of a job's hand-outs, a line each; the oldest go.
 local function with_run(runs, line)
@@ -57,27 +58,27 @@ local function run_line(attempt, owner, started, step, error)
   return '[' .. attempt .. ',' .. owner .. ',' .. started .. ',' .. NOW .. ',"' .. step .. '",' .. error .. ']'
 end
 
--- A plain job that ends as the transition says, and stays: most of all.
-local function write_plain(id, f, unstarted, result, form)
-  leave('0', f[3])
+-- A plain job that is completed, and stays: most of all. Its one run reads from its other fields, so no history is
+-- written, and its record stays as small as a server likes it (values over 64 bytes make a hash four times as large).
+local function write_plain(id, f, result, form)
+  leave('0', f[2])
   ends = ends + 1
-  local started = f[4]
-  if unstarted ~= '0' then started = int(tonumber(started) + tonumber(unstarted)) end
-  local runs = run_line('1', WORKER, started, form.kind, 'null')
   if result == '' then
-    call('HSET', JOB .. id, 'state', form.to, 'order', ends, 'finished', NOW, 'runs', runs, 'max', form.max_attempts)
+    call('HSET', JOB .. id, 'state', COMPLETED, 'order', ends, 'finished', NOW)
   else
-    call('HSET', JOB .. id, 'state', form.to, 'order', ends, 'finished', NOW, 'runs', runs, 'max', form.max_attempts,
-      'result', result)
+    call('HSET', JOB .. id, 'state', COMPLETED, 'order', ends, 'finished', NOW, 'result', result)
   end
-  call('XADD', FINISHED .. form.to, ends .. '-0', 'id', id, 'at', NOW)
-  return 0, id, f[1], '1'
+  if form.max_attempts ~= 1 then call('HSET', JOB .. id, 'max', form.max_attempts) end
+  call('XADD', FINISHED .. COMPLETED, ends .. '-0', 'id', id, 'at', NOW)
+  return 0, f[1], '1'
 end
 
 local function write(claim, unstarted, result, form, id, is_reaped)
   local key = JOB .. id
-  local plain = call('HMGET', key, 'event', 'serial', 'order', 'started', 'rare')
-  if form.is_plain and not plain[5] then return write_plain(id, plain, unstarted, result, form) end
+  if form.is_plain and unstarted == '0' then
+    local plain = call('HMGET', key, 'event', 'order', 'rare')
+    if not plain[3] then return write_plain(id, plain, result, form) end
+  end
   local f = call('HMGET', key, 'event', 'attempt', 'serial', 'emission', 'order', 'priority', 'started', 'runs',
     'cancel', 'next', 'awaited', 'schedule', 'opens', 'losses', 'failures', 'worker', 'run_at', 'error', 'dead', 'data')
   local to, step, reason, how, letter = form.to, form.kind, form.reason, 0, form.dead_letter
@@ -124,28 +125,38 @@ local function write(claim, unstarted, result, form, id, is_reaped)
     call('HSET', key, unpack(fields))
     line_up(id, line)
   end
-  return how + (is_reaped and 4 or 0), id, f[1], f[2]
+  return how + (is_reaped and 4 or 0), f[1], f[2]
 end
 
-local numbers = {}
-for at = first, #ARGV, 4 do numbers[#numbers + 1] = ARGV[at] end
-local ids = #numbers > 0 and call('HMGET', held, unpack(numbers)) or {}
-local written = {}
-for place, claim in ipairs(numbers) do
-  local at = first + 4 * (place - 1)
-  local id, is_reaped = ids[place], false
-  if not id then
-    id = call('HGET', reaped, claim)
-    is_reaped = id and call('HDEL', reaped, claim) == 1
-  end
-  if id and not written[claim] then
-    written[claim] = true
-    append(verdicts, write(claim, ARGV[at + 1], ARGV[at + 2], forms[tonumber(ARGV[at + 3])], id, is_reaped))
-  else
-    append(verdicts, -1, 0, 0, 0)
-  end
+local numbers, names = {}, {}
+for at = first, #ARGV, 4 do
+  numbers[#numbers + 1] = ARGV[at]
+  names[#names + 1] = CLAIM .. ARGV[at]
 end
-if #numbers > 0 then call('HDEL', held, unpack(numbers)) end
+if #numbers > 0 then
+  local is_held, ids = call('SMISMEMBER', held, unpack(numbers)), call('MGET', unpack(names))
+  for place, claim in ipairs(numbers) do
+    local at = first + 4 * (place - 1)
+    local is_ours, is_reaped = is_held[place] == 1, false
+    if not is_ours then
+      is_reaped = call('SREM', reaped, claim) == 1
+      is_ours = is_reaped
+    end
+    if is_ours and not written[claim] then
+      written[claim] = true
+      local form = forms[tonumber(ARGV[at + 3])]
+      local how, event, attempt = write(claim, ARGV[at + 1], ARGV[at + 2], form, ids[place], is_reaped)
+      hows[place] = how
+      told[3 * place - 2], told[3 * place - 1], told[3 * place] = ids[place], event, attempt
+    else
+      hows[place] = -1
+      told[3 * place - 2], told[3 * place - 1], told[3 * place] = '', '', ''
+      names[place] = ROOM -- somebody else's claim keeps its name
+    end
+  end
+  call('SREM', held, unpack(numbers))
+  call('DEL', unpack(names))
+end
 for line, entries in pairs(left) do
   call('XACK', LINE .. line, GROUP, unpack(entries))
   call('XDEL', LINE .. line, unpack(entries))
@@ -153,5 +164,6 @@ end
 end_lease(worker)
 save()
 answer = head(worker)
-extend(answer, verdicts)
+extend(answer, hows)
+extend(answer, told)
 return remember(ARGV[3], ARGV[4], answer)

@@ -39,8 +39,9 @@ local function standing(state, limit)
     end
   elseif state == ACTIVE then
     for _, worker in ipairs(call('ZRANGE', LEASES, 0, -1)) do
-      extend(ids, call('HVALS', HELD .. worker))
-      extend(ids, call('HVALS', REAPED .. worker))
+      for _, number in ipairs(call('SUNION', HELD .. worker, REAPED .. worker)) do
+        ids[#ids + 1] = call('GET', CLAIM .. number)
+      end
     end
   else
     for _, entry in ipairs(call('XRANGE', FINISHED .. state, '-', '+', 'COUNT', limit)) do

@@ -25,14 +25,25 @@ _FIRST_WAIT_S = 0.05
 _LONGEST_WAIT_S = 2.0
 
 
-async def resend(call: Callable[[], Awaitable[T]], rng: random.Random, *, for_s: float | None = RESEND_S) -> T:
-    """The answer of `call()`, repeated while it raises `EngineUnavailable`, for `for_s` seconds from the first time."""
+async def resend(
+    call: Callable[[], Awaitable[T]],
+    rng: random.Random,
+    *,
+    for_s: float | None = RESEND_S,
+    is_over: Callable[[], bool] = lambda: False,
+) -> T:
+    """The answer of `call()`, repeated while it raises `EngineUnavailable`, for `for_s` seconds from the first time.
+
+    It is given up sooner where `is_over()`: nobody needs the answer any more.
+    """
     failed_s: float | None = None
     wait_s = _FIRST_WAIT_S
     while True:
         try:
             return await call()
         except EngineUnavailable as error:
+            if is_over():
+                raise
             if for_s is not None and isinstance(error, EngineFull):
                 raise  # it certainly stored nothing, and room does not come by waiting
             failed_s = monotonic() if failed_s is None else failed_s

@@ -72,6 +72,8 @@ class Fetcher:
                 else:
                     await self._sleep()
             except Exception:
+                if self._stopping:
+                    return  # what a claim may have brought that was not answered is left to the lease
                 # A fault of a store must not end the duty; it is looked at again, without spinning.
                 log.exception("claiming failed; trying again in %s s", _BROKEN_PAUSE_S)
                 await asyncio.sleep(_BROKEN_PAUSE_S)
@@ -137,7 +139,7 @@ class Fetcher:
             engine = await worker.connection.engine()
             return await engine.claim(queue, worker.name, worker.holds(queue), limit, settings.lease_ms, suspect_losses)
 
-        answer = await resend(claim, worker.runtime.rng, for_s=None)
+        answer = await resend(claim, worker.runtime.rng, for_s=None, is_over=lambda: self._stopping)
         self._tides[queue] = answer.tide
         received_s = monotonic()
         self._heard = (answer.now, received_s)

@@ -10,7 +10,7 @@ from tests.properties.world_laws import check
 from tests.servers import Servers, server_kinds
 
 REFERENCE = "memory://"
-URLS = ("fakeredis://",)
+URLS = ("sqlite://", "fakeredis://")
 """Engines whose store is a new one each time. Every engine must give the reference's timelines, byte for byte."""
 SHARE = {REFERENCE: 4, "redis": 8}
 """One example in so many of the profile's; elsewhere, where a program takes longest, one in twelve."""

@@ -19,7 +19,7 @@ import taskmanager.engines.redis.connection
 from taskmanager import Job, TaskManager, TaskManagerError
 from taskmanager.errors import EngineFull
 from tests.engines.redis.conftest import Private
-from tests.engines.redis.ground import EVENT, App, opened, quiet, started, until
+from tests.engines.redis.ground import EVENT, PATIENCE_S, App, opened, quiet, started, until
 from tests.engines.redis.proxy import Fate, Proxy
 from tests.servers import HOST, Server, ServerRefused
 
@@ -118,6 +118,51 @@ async def test_a_wire_that_is_silent_for_a_while_and_goes_on_loses_nothing(serve
             wire.heal()
 
         await under_load(server, trouble, url=wire.url)
+
+
+async def test_a_server_that_stands_still_for_longer_than_the_lease_costs_nobody_a_job(private: Private) -> None:
+    server = private()
+    lease = 0.5
+    async with started(server.url, lease=lease) as one, started(server.url, lease=lease) as two:
+        one.gate.clear()
+        two.gate.clear()
+        await one.emit("a", "b")
+        await until(lambda: one.runs and two.runs)
+        server.pause()
+        await asyncio.sleep(2 * lease)
+        server.resume()
+        await asyncio.sleep(lease)  # in which whoever wanted to reap would have
+        one.gate.set()
+        two.gate.set()
+        for job_id in "ab":
+            job = await one.ended(job_id)
+            assert (job.state, job.attempt, job.losses) == ("completed", 1, 0)
+
+
+async def test_a_result_is_had_though_the_news_of_it_was_cut(server: Server) -> None:
+    client = TaskManager(server.url)
+    async with started(server.url) as app:
+        app.gate.clear()
+        handle = await client.emit(EVENT)
+        result = asyncio.ensure_future(handle.result(timeout=PATIENCE_S))
+        await until(lambda: app.runs and server.ask("CLIENT", "LIST", "TYPE", "pubsub"))
+        assert server.ask("CLIENT", "KILL", "TYPE", "pubsub") == 1
+        app.gate.set()
+        assert await asyncio.wait_for(result, RECOVERS_S) == 1
+    await client.stop()
+
+
+async def test_an_idle_worker_stops_at_once_where_no_server_answers(
+    private: Private, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = private()
+    app = App(server.url)
+    await app.tm.start()
+    await app.emit("a")
+    await app.ended("a")
+    server.kill()
+    await until(lambda: "asking again" in caplog.text)
+    await asyncio.wait_for(app.tm.stop(), RECOVERS_S)
 
 
 # ---- the server forgets

@@ -8,6 +8,7 @@ import re
 import pytest
 import redis.asyncio
 
+import taskmanager.engines.redis.connection
 from taskmanager import EngineUnavailable, TaskManager, UsageError
 from tests.engines.redis.conftest import Private
 from tests.engines.redis.fake_server import answering, old_redis, serving
@@ -94,6 +95,15 @@ async def test_a_start_that_failed_succeeds_once_the_server_is_there(private: Pr
 async def test_who_does_not_speak_the_protocol_is_refused() -> None:
     async with answering(b"HTTP/1.1 400 Bad Request\r\n\r\n") as url:
         await refusal(url)
+
+
+async def test_who_accepts_and_says_nothing_is_given_up(private: Private, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(taskmanager.engines.redis.connection, "REPLY_S", 0.3)  # how long is not what is tried here
+    server = private()
+    server.pause()
+    refused = await refusal(server.url)
+    assert isinstance(refused, EngineUnavailable)
+    assert f"{HOST}:{server.port}" in str(refused)
 
 
 # ---- secrets

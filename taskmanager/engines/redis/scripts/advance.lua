@@ -7,7 +7,7 @@
 
 local name, key = ARGV[3], SCHEDULE .. ARGV[3]
 local f = call('HMGET', key, 'revision', 'dropped', 'overlap', 'event', 'data')
-was_first = first_due()
+begin()
 local facts = {}
 local moved = f[1] == ARGV[4]
 if moved then
@@ -21,6 +21,7 @@ if moved then
     call('HSET', key, 'next_at', ARGV[6])
     call('ZADD', SCHEDULES, ARGV[6], name)
   end
+  look_ahead()
   for at = 8, #ARGV, 4 do
     local entry = cjson.decode(ARGV[at + 3])
     entry.id, entry.event, entry.data = ARGV[at], ARGV[at + 1], ARGV[at + 2]

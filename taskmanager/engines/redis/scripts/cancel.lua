@@ -7,7 +7,7 @@
 local answer = replayed(ARGV[3], ARGV[4])
 if answer then return answer end
 make_room()
-was_first = first_due()
+begin()
 local id, key = ARGV[5], JOB .. ARGV[5]
 local job = find(id, ARGV[6])
 local refused, changed = nil, false

@@ -135,15 +135,14 @@ if not paused then
   end
 end
 if #jobs > 0 then
-  keep_lease(worker, lease)
+  call('ZADD', LEASES, int(now + lease), worker)
 else
   keep_lease(worker, lease)
   end_lease(worker)
 end
 save()
 -- Whoever may be full now leaves the rest, and the watch over the next moment, to another.
-if more or (free <= 0 and first_due()) then ring() end
-local answer = head(worker)
+local answer = head(worker, more or (free <= 0 and first_due()))
 append(answer, more and 1 or 0, #facts / 4)
 extend(answer, facts)
 for at = 1, #jobs do answer[#answer + 1] = jobs[at] end

@@ -11,7 +11,7 @@
 local answer = replayed(ARGV[3], ARGV[4])
 if answer then return answer end
 make_room()
-was_first = first_due()
+begin()
 local first, second = ARGV[6], ARGV[7]
 local commands = {}
 
@@ -118,6 +118,7 @@ end
 function commands.unschedule()
   local count = call('ZREM', SCHEDULES, first)
   call('DEL', SCHEDULE .. first)
+  look_ahead()
   return nil, count, count > 0
 end
 

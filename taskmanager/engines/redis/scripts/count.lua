@@ -5,5 +5,5 @@
 
 local number = populations()
 return { NOW, number[WAITING], number[DELAYED], number[ACTIVE], number[COMPLETED], number[FAILED], number[CANCELLED],
-  paused and 1 or 0, first_due() or false, call('ZRANGE', SCHEDULES, 0, 0, 'WITHSCORES')[2] or false,
+  paused and 1 or 0, first_due() or false, schedule_at or false,
   call('ZRANGE', LEASES, 0, 0, 'WITHSCORES')[2] or false }

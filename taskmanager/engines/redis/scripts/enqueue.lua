@@ -10,9 +10,12 @@
 
 local answer = replayed(ARGV[3], ARGV[4])
 if answer then return answer end
-call('HSET', META, 'queue', ARGV[2]) -- a full server refuses here, before anything has changed
 local facts = {}
-make_due(facts)
+begin()
+if due_before and tonumber(due_before) <= now then
+  call('HSET', META, 'queue', ARGV[2]) -- a full server refuses here, before a write that frees lets it all pass
+  make_due(facts)
+end
 
 local function register(name, event, data, plan)
   local key = SCHEDULE .. name
@@ -27,6 +30,7 @@ local function register(name, event, data, plan)
     call('HDEL', key, 'next_at')
     call('ZADD', SCHEDULES, '0', name)
   end
+  look_ahead()
   local made = {}
   if plan.immediate and old[1] ~= plan.pattern then
     local run = { id = name .. '@immediate', event = event, data = data, priority = plan.priority,

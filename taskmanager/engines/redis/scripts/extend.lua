@@ -11,7 +11,7 @@ local first = 6 + 4 * entries
 local facts, lost, marked = {}, {}, {}
 local held, reaped = HELD .. worker, REAPED .. worker
 make_room()
-was_first = first_due()
+begin()
 keep_lease(worker, lease)
 for at = 6, first - 1, 4 do
   local claim, number, kind, text = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]

@@ -36,14 +36,16 @@ end
 
 -- (`run_at` is in its record already, and makes it a rare one.)
 local function put_off(id, emission, run_at)
+  due_changed = true
   call('ZADD', DELAYED_SET, int(run_at), member(emission, id))
   call('HSET', JOB .. id, 'state', DELAYED)
 end
 
 -- What is due stands in line, at most DUE_LIMIT jobs a call, in the order of (run_at, emission).
 local function make_due(facts)
-  was_first = first_due()
-  if not was_first or tonumber(was_first) > now then return end
+  begin()
+  if not due_before or tonumber(due_before) > now then return end
+  due_changed = true
   local due = call('ZRANGEBYSCORE', DELAYED_SET, '-inf', NOW, 'LIMIT', 0, DUE_LIMIT)
   for _, one in ipairs(due) do
     local id = string.sub(one, 17)
@@ -79,6 +81,7 @@ end
 -- Out of the place of a waiting or delayed job; the caller puts it into another.
 local function take_out(job)
   if job.state == DELAYED then
+    due_changed = true
     call('ZREM', DELAYED_SET, member(job.emission, job.id))
     return
   end
@@ -108,6 +111,16 @@ end
 
 local function count_live(schedule, change)
   if call('HINCRBY', LIVE, schedule, change) == 0 then call('HDEL', LIVE, schedule) end
+end
+
+-- Keeps `schedule_at`; whoever changed a schedule calls this.
+local function look_ahead()
+  schedule_at = call('ZRANGE', SCHEDULES, 0, 0, 'WITHSCORES')[2]
+  if schedule_at then
+    call('HSET', META, 'schedule_at', schedule_at)
+  else
+    call('HDEL', META, 'schedule_at')
+  end
 end
 
 -- ---- debounce windows

@@ -7,7 +7,7 @@
 
 local limit = math.min(tonumber(ARGV[3]), DUE_LIMIT)
 make_room()
-was_first = first_due()
+begin()
 local removed, more, next_at, room = 0, false, nil, nil
 
 local function sooner(moment)

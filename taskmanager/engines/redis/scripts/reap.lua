@@ -8,7 +8,7 @@
 local worker, limit, lease = ARGV[3], math.min(tonumber(ARGV[4]), DUE_LIMIT), tonumber(ARGV[5])
 local jobs = {}
 make_room()
-was_first = first_due()
+begin()
 local more = not hand_again(jobs, REAPED .. worker, 6, limit)
 local lapsed = {}
 for _, owner in ipairs(call('ZRANGEBYSCORE', LEASES, '-inf', NOW)) do

@@ -11,7 +11,7 @@
 local answer = replayed(ARGV[3], ARGV[4])
 if answer then return answer end
 make_room()
-was_first = first_due()
+begin()
 local worker, transient = ARGV[5], {}
 local WORKER = cjson.encode(worker)
 for state in string.gmatch(ARGV[6], '%S+') do transient[state] = true end

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, NamedTuple
 
-from taskmanager.engine import DUE_LIMIT, Batch, Settled, Settlement
+from taskmanager.engine import Batch, Settled, Settlement
 from taskmanager.gather import Gatherer
 from taskmanager.resend import resend
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from taskmanager.worker.worker import Worker
 
 log = logging.getLogger("taskmanager")
+
+_MOST = 200
+"""How many settlements one call carries, lest it hold a store up."""
 
 
 class Ended(NamedTuple):
@@ -55,8 +58,8 @@ class Settler:
             gatherer.drop()
 
     async def _send(self, queue: str, ended: list[Ended]) -> None:
-        for start in range(0, len(ended), DUE_LIMIT):
-            await self._send_one(queue, ended[start : start + DUE_LIMIT])
+        for start in range(0, len(ended), _MOST):
+            await self._send_one(queue, ended[start : start + _MOST])
 
     async def _send_one(self, queue: str, ended: list[Ended]) -> None:
         worker = self._worker

@@ -6,7 +6,7 @@
 --        purge: 6 state   7 limit         unschedule: 6 name
 -- Answer see operate.lua; requeue_all puts into the job's place where its look ended, '' at the end.
 -- Cost   at most DUE_LIMIT jobs are looked at.
--- Needs  replay places standing operate
+-- Needs  replay places standing remove operate
 
 local answer = replayed(ARGV[3], ARGV[4])
 if answer then return answer end
@@ -49,7 +49,7 @@ local function run_again(job)
   local key = JOB .. job.id
   call('XDEL', FINISHED .. FAILED, job.order .. '-0')
   recall_dead_letter(job)
-  if call('ZREM', OUTCOMES, int(job.serial)) == 1 then call('DEL', OUTCOME .. int(job.serial)) end
+  if job.awaited and call('ZREM', OUTCOMES, int(job.serial)) == 1 then call('DEL', OUTCOME .. int(job.serial)) end
   call('HDEL', key, 'failures', 'losses', 'error', 'reason', 'finished', 'dead')
   call('HSET', key, 'requeued', '1', 'rare', '1')
   if job.schedule then count_live(job.schedule, 1) end
@@ -86,13 +86,6 @@ function commands.requeue_all()
   return nil, count, count > 0
 end
 
--- Removes a job that is not active; a live one is cancelled thereby. `look` takes the record before it goes.
-local function remove(job, look)
-  if job.state == WAITING or job.state == DELAYED then cancel_standing(job, DELETED, facts) end
-  if look then show(JOB .. job.id, job.id) end
-  forget(fetch(job.id))
-end
-
 function commands.delete()
   local job = find(first, second)
   if not job then return nil, 0, drop_recorded(first, second, DELETED) end
@@ -100,18 +93,28 @@ function commands.delete()
     show(JOB .. first, first)
     return ACTIVE, 0, false
   end
-  remove(job, true)
+  if not FINAL[job.state] then cancel_standing(job, DELETED, facts) end
+  show(JOB .. first, first)
+  forget(fetch(first))
   return nil, 0, true
 end
 
 function commands.purge()
   if first == ACTIVE then return ACTIVE, 0, false end
   local limit, count = math.min(tonumber(second), DUE_LIMIT), 0
-  for _, id in ipairs(standing(first, limit)) do
-    if count == limit then break end
-    remove(fetch(id), false)
-    count = count + 1
+  if FINAL[first] then
+    for _, entry in ipairs(call('XRANGE', FINISHED .. first, '-', '+', 'COUNT', limit)) do
+      remove_finished(first, entry)
+      count = count + 1
+    end
+  else
+    for _, id in ipairs(standing(first, limit)) do
+      if count == limit then break end
+      remove_standing(id, facts)
+      count = count + 1
+    end
   end
+  carry_out()
   return nil, count, count > 0
 end
 

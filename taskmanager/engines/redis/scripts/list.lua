@@ -16,7 +16,8 @@ end
 local function gather()
   local found = {}
   for _, id in ipairs(standing(wanted, DUE_LIMIT)) do
-    local emission = fetch(id).emission
+    local f = call('HMGET', JOB .. id, 'serial', 'emission')
+    local emission = tonumber(f[2] or f[1])
     if below == '' or emission < tonumber(below) then found[#found + 1] = { id = id, emission = emission } end
   end
   table.sort(found, function(one, other) return one.emission > other.emission end)
@@ -31,9 +32,11 @@ local function walk()
   local found = 0
   for _, entry in ipairs(call('XREVRANGE', INDEX, from, '-', 'COUNT', DUE_LIMIT)) do
     local id, emission = entry[2][2], string.match(entry[1], '^%d+')
-    local job = fetch(id)
+    local f = call('HMGET', JOB .. id, 'state', 'serial', 'emission', 'run_at')
+    local state = f[1]
+    if state == DELAYED and tonumber(f[4]) <= now then state = WAITING end
     -- The emission may be a follow-up's, which is no job yet.
-    if int(job.emission) == emission and (wanted == '' or state_of(job) == wanted) then
+    if (f[3] or f[2]) == emission and (wanted == '' or state == wanted) then
       add(id)
       found = found + 1
       if found == limit then return end

@@ -94,12 +94,21 @@ local function take_out(job)
   call('XDEL', line, job.order .. '-0')
 end
 
+local recalled = {}
 local function recall_dead_letter(job)
   if not job.dead then return end
   local letter = cjson.decode(job.dead)
   call('XDEL', letter.stream, letter.entry)
-  if call('XLEN', letter.stream) == 0 then call('DEL', letter.stream) end
+  recalled[letter.stream] = true
 end
+
+-- A dead-letter stream in which nothing is left goes.
+local function drop_empty_streams()
+  for stream in pairs(recalled) do
+    if call('XLEN', stream) == 0 then call('DEL', stream) end
+  end
+end
+at_the_end[1] = drop_empty_streams
 
 -- The record of a finished job goes, with its logs and its dead letter; an awaited outcome stays.
 local function forget(job)

@@ -58,8 +58,11 @@ end
 -- Looked at before anything is written, so that the end can tell whether a nearer moment has come.
 local function begin() due_before = first_due() end
 
+local at_the_end = {}
+
 -- Ends a write: what has changed of the counters is kept.
 local function save()
+  for _, act in ipairs(at_the_end) do act() end
   local changed = {}
   local function keep(name, value, before)
     if value ~= tonumber(before or 0) then append(changed, name, value) end

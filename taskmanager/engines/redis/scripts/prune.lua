@@ -3,7 +3,7 @@
 -- ARGV   3 limit   then three a state: state, age in ms or '', count or ''
 -- Answer head, removed, whether more are to go, when the next outlives its time or '', the room left or ''.
 -- Cost   at most `limit` jobs, and as many windows and outcomes.
--- Needs  replay places
+-- Needs  replay places remove
 
 local limit = math.min(tonumber(ARGV[3]), DUE_LIMIT)
 make_room()
@@ -30,7 +30,7 @@ for at = 4, #ARGV, 3 do
         if age then sooner(ended_at + age) end
         break
       end
-      forget(fetch(entry[2][2]))
+      remove_finished(state, entry)
       removed, length = removed + 1, length - 1
     end
   end
@@ -40,6 +40,7 @@ for at = 4, #ARGV, 3 do
   end
 end
 
+carry_out()
 forget_answers()
 for _, serial in ipairs(call('ZRANGEBYSCORE', OUTCOMES, '-inf', NOW, 'LIMIT', 0, DUE_LIMIT)) do
   call('ZREM', OUTCOMES, serial)

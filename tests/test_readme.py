@@ -66,7 +66,7 @@ def test_the_shell_commands_are_the_two_that_the_pipeline_runs_as_they_stand() -
 
 
 def test_what_is_shown_of_the_first_command_is_what_it_prints() -> None:
-    [(_, shown)] = blocks("text")
+    shown = blocks("text")[0][1]
     with Simulation(load_application(f"{ROOT}/notebooks/shop.py:tm")) as sim:
         sim.advance(days=30)
         paper = StringIO()

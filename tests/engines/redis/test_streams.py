@@ -9,6 +9,7 @@ from taskmanager.engine import Batch, Engine, Settlement
 from taskmanager.engines.redis.keys import KEYS, Layout
 from taskmanager.job import Emission, Kind, State, Transition
 from tests.engines.redis.ground import opened, started
+from tests.house.source import ROOT
 from tests.servers import Server
 
 LEASE_MS = 15_000
@@ -60,6 +61,19 @@ async def test_an_operator_can_read_a_job(server: Server) -> None:
         await engine.claim(QUEUE, "me", (), 1, LEASE_MS, 2)
         job = fields(server, "taskmanager:{orders}:job:a")
         assert (job["state"], job["worker"], job["attempt"]) == ("active", "me", "1")
+
+
+async def test_the_readme_shows_a_job_and_the_layout_as_they_are(server: Server) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    job, command = "taskmanager:{default}:job:welcome-7", "$ redis-cli hgetall 'taskmanager:{default}:job:welcome-7'\n"
+    async with opened(server.url) as engine:
+        entry = Emission("welcome", "welcome-7", b'{"to":"ann@example.com"}')
+        await engine.enqueue("default", [entry], Batch("shop", 1))
+        await engine.claim("default", "me", (), 1, LEASE_MS, 2)
+    shown = readme.split(command)[1].split("\n$ ")[0].split("\n")
+    assert server.ask("HGETALL", job)[: len(shown)] == shown
+    for rest, what in KEYS.values():
+        assert f"| `{rest}{'…' if rest.endswith(':') else ''}` | {what} |\n" in readme
 
 
 async def test_all_keys_of_a_queue_share_a_hash_tag_and_are_in_the_layout(server: Server) -> None:

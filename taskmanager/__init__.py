@@ -7,6 +7,7 @@ One `TaskManager` over interchangeable engines; the same application, unmodified
 from taskmanager.codec import new_id
 from taskmanager.errors import (
     Discard,
+    EngineFull,
     EngineUnavailable,
     InvariantError,
     JobFailed,
@@ -29,6 +30,7 @@ __all__ = [
     "Context",
     "Debounce",
     "Discard",
+    "EngineFull",
     "EngineUnavailable",
     "InvariantError",
     "Job",

@@ -198,7 +198,7 @@ _ENDS = {
     2: (None, None, Reason.SUPERSEDED),
 }
 _STEP_OF = {State.FAILED: Kind.FAILED, State.CANCELLED: Kind.CANCELLED}
-LOST, OVERRULED, REAPED = -1, 3, 4
+LOST, OVERRULED, REAPED, MISPLACED = -1, 3, 4, 8
 
 
 def settled(hows: Sequence[int], settlements: Sequence[Settlement]) -> list[State | None]:

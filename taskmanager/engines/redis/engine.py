@@ -9,6 +9,7 @@ keys are spelt in `keys`.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -50,6 +51,7 @@ from taskmanager.job import Emission, Fact, LogLine, Plan, State, StoredJob
 
 __all__ = ["RedisEngine"]
 
+log = logging.getLogger("taskmanager")
 A = TypeVar("A", bound=Answer)
 Facts = list[Fact]
 HEAD = 7
@@ -137,6 +139,10 @@ class RedisEngine:
         values = await self._run("settle", queue, caller, batch.number, worker, " ".join(transient), *arguments)
         now, end = int(values[0]), HEAD + len(settlements)
         hows, rest = values[HEAD:end], values[end:]
+        for how, settlement in zip(hows, settlements, strict=True):
+            if how >= decode.MISPLACED:
+                stream = settlement.transition.dead_letter
+                log.error("%s: the key %r is no stream, so a dead letter was not appended", self._address.name, stream)
         told = decode.Late(lambda: decode.settle_facts(hows, rest, settlements, now, queue, worker))
         return self._answered(queue, Settled(now, told, *_tail(values), decode.settled(hows, settlements)), values)
 

@@ -8,8 +8,10 @@ has leases, retries, priorities, timeouts, history or errors, nor survives its w
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from collections.abc import Sequence
+from functools import cache
 from math import ceil
 from typing import Any, NamedTuple
 
@@ -146,43 +148,55 @@ class Floor(Streams):
     learns of those that were there when it started.
     """
 
-    def __init__(self, url: str) -> None:
-        super().__init__(url)
-        self._shas: dict[str, str] = {}
+    _is_loaded = False
 
     async def emit(self, entry: Entry) -> None:
         await self.emit_many([entry])
 
     async def emit_many(self, entries: Sequence[Entry]) -> None:
+        await self._load()
         texts = [(entry, msgspec.json.encode(entry.data)) for entry in entries]
         if now := [word for entry, data in texts if entry.due_s is None for word in (entry.id, data)]:
-            await self._call(_ENQUEUE, _STREAM, _now_ms(), *now)
+            await self._client.execute_command(*_call(_ENQUEUE, 1, _STREAM, _now_ms(), *now))
         delayed = [(ceil(1000 * entry.due_s), entry.id.encode() + data) for entry, data in texts if entry.due_s]
         if delayed:
             await self._client.execute_command("ZADD", _DUE, *(word for pair in delayed for word in pair))
 
     async def work(self, handle: Handle, *, keeps: bool) -> None:
+        await self._load()
         await super().work(handle, keeps=keeps)
         self._tasks.append(asyncio.create_task(self._promote()))
 
+    async def _load(self) -> None:
+        if not self._is_loaded:
+            for script in (_ENQUEUE, _START, _FINISH, _PROMOTE):
+                await self._client.execute_command("SCRIPT", "LOAD", script)
+            self._is_loaded = True
+
     async def _promote(self) -> None:
-        while (due_ms := await self._call(_PROMOTE, _STREAM, _now_ms(), _DUE)) is not None:
+        while True:
+            due_ms = await self._client.execute_command(*_call(_PROMOTE, 2, _STREAM, _DUE, _now_ms()))
+            if due_ms is None:
+                return
             await asyncio.sleep(max(0.0, float(due_ms) / 1000 - time.time()))
 
     async def _write(self, started: Sequence[_Job], ended: Sequence[_Job]) -> None:
-        if started:
-            await self._call(_START, _STREAM, _now_ms(), *(job.id for job in started))
-        if ended:
-            await self._call(_FINISH, _STREAM, _now_ms(), *(word for job in ended for word in (job.id, job.message)))
+        async with self._client.pipeline(transaction=False) as pipe:
+            if started:
+                pipe.execute_command(*_call(_START, 1, _STREAM, _now_ms(), *(job.id for job in started)))
+            if ended:
+                words = [word for job in ended for word in (job.id, job.message)]
+                pipe.execute_command(*_call(_FINISH, 1, _STREAM, _now_ms(), *words))
+            await pipe.execute()
 
-    async def _call(self, script: str, stream: str, *words: object) -> Any:
-        sha = self._shas.get(script)
-        if sha is None:
-            sha = self._shas[script] = await self._client.execute_command("SCRIPT LOAD", script)
-        if script is _PROMOTE:
-            now_ms, due = words
-            return await self._client.execute_command("EVALSHA", sha, 2, stream, due, now_ms)
-        return await self._client.execute_command("EVALSHA", sha, 1, stream, *words)
+
+def _call(script: str, keys: int, *words: object) -> tuple[object, ...]:
+    return ("EVALSHA", _sha(script), keys, *words)
+
+
+@cache
+def _sha(script: str) -> str:
+    return hashlib.sha1(script.encode()).hexdigest()
 
 
 def _now_ms() -> int:

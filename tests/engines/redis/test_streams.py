@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from taskmanager import TaskManager
 from taskmanager.engine import Batch, Engine, Settlement
 from taskmanager.engines.redis.keys import KEYS, Layout
@@ -110,3 +112,29 @@ async def test_several_applications_share_a_database_under_prefixes_of_their_own
     assert await theirs.queues() == []
     await ours.stop()
     await theirs.stop()
+
+
+async def test_a_dead_letter_without_a_place_does_not_keep_its_job_from_ending(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.ask("SET", "mine", "a text")
+    async with started(server.url, processor={"dlq": {"stream_key": "mine"}}) as app:
+
+        @app.tm.handler("fail")
+        async def fail(job: Any) -> None:
+            raise ValueError("boom")
+
+        await app.tm.emit("fail", id="a")
+        job = await app.ended("a")
+        assert (job.state, job.dead_letter) == (State.FAILED, None)
+    assert "'mine' is no stream" in caplog.text
+    assert server.ask("GET", "mine") == "a text"
+
+
+async def test_a_line_that_somebody_deleted_is_made_anew(every_server: Server) -> None:
+    async with started(every_server.url) as app:
+        await app.emit("a")
+        await app.ended("a")
+        every_server.ask("DEL", "taskmanager:{default}:line:0")
+        await app.emit("b")
+        await app.ended("b")

@@ -98,8 +98,12 @@ end
 
 local function look_along(line)
   while free > 0 and looked < DUE_LIMIT do
-    local streams = call('XREADGROUP', 'GROUP', GROUP, worker, 'COUNT', math.min(free, DUE_LIMIT - looked),
+    local streams = redis.pcall('XREADGROUP', 'GROUP', GROUP, worker, 'COUNT', math.min(free, DUE_LIMIT - looked),
       'STREAMS', line, '>')
+    if streams and streams.err then -- somebody deleted the line or its group
+      call('XGROUP', 'CREATE', line, GROUP, '0', 'MKSTREAM')
+      return
+    end
     local entries = streams and streams[1] and streams[1][2]
     if not entries or #entries == 0 then return end
     for _, entry in ipairs(entries) do look_at(line, entry[1], id_of(entry)) end

@@ -3,7 +3,7 @@
 -- ARGV   3 caller   4 the batch's number   5 worker   6 states whose jobs go with their end, separated by spaces
 --        7 number of forms, each JSON of a transition   then four a settlement: claim, unstarted ms, result or '', form
 -- Answer head, then one a settlement: 0 as the transition says, 1 cancelled by a mark, 2 superseded, 4 more where the
---        claim was reaped; -1: the claim was lost and nothing of it was written. Then three a settlement: id, event,
+--        claim was reaped, 8 more where its dead letter has no place; -1: the claim was lost and nothing of it was written. Then three a settlement: id, event,
 --        attempt.
 -- Cost   some four calls a job, at most DUE_LIMIT jobs.
 -- Needs  replay places leases
@@ -38,8 +38,10 @@ local function with_run(runs, line)
   return runs
 end
 
--- Appends to the dead-letter stream; what the record is to say of it.
+-- Appends to the dead-letter stream; what the record is to say of it, nil where that key is no stream.
 local function dead_letter(id, f, form)
+  local kind = call('TYPE', form.dead_letter).ok
+  if kind ~= 'none' and kind ~= 'stream' then return nil end
   local reason = form.reason or form.error_type or form.to
   local job = '{"id":' .. cjson.encode(id) .. ',"queue":' .. cjson.encode(ARGV[2]) .. ',"event":' ..
     cjson.encode(f[1]) .. ',"data":' .. f[20] .. '}'
@@ -113,7 +115,11 @@ local function write(claim, unstarted, result, form, id, is_reaped)
   local emission = tonumber(f[4] or f[3])
   if FINAL[to] then
     local dead = letter and dead_letter(id, f, form)
-    if dead then append(fields, 'dead', dead) end
+    if dead then
+      append(fields, 'dead', dead)
+    elseif letter then
+      how = how + 8
+    end
     finish({ id = id, serial = tonumber(f[3]), emission = emission, opens = f[13], schedule = f[12], awaited = f[11],
       next = f[10], losses = losses, dead = dead }, to, fields, transient[to])
   elseif to == DELAYED then

@@ -12,8 +12,15 @@ const { Queue, Worker } = createRequire(join(folder, "any.js"))("bullmq");
 const CONCURRENCY = 100;
 const BULK = 100;
 const LEAD_S = 4;
-const { hostname: host, port } = new URL(url);
-const connection = { host, port: Number(port), maxRetriesPerRequest: null };
+const at = new URL(url);
+const connection = {
+  host: at.hostname,
+  port: Number(at.port || 6379),
+  username: at.username || undefined,
+  password: decodeURIComponent(at.password) || undefined,
+  db: Number(at.pathname.slice(1) || 0),
+  maxRetriesPerRequest: null,
+};
 const prefix = randomBytes(6).toString("hex");
 let serial = 0;
 

@@ -26,9 +26,7 @@ class Ours:
         await self._tm.emit_many([_options(entry) for entry in entries])
 
     async def work(self, handle: Handle, *, keeps: bool) -> None:
-        self._tm = TaskManager(
-            self._url, concurrency=CONCURRENCY, retention=None if keeps else {"completed": 0}
-        )
+        self._tm = TaskManager(self._url, concurrency=CONCURRENCY, retention=None if keeps else {"completed": 0})
 
         @self._tm.handler(_EVENT)
         async def run(job: Job[Any]) -> None:
@@ -41,7 +39,7 @@ class Ours:
 
 
 def _options(entry: Entry) -> dict[str, Any]:
-    options = {"event": _EVENT, "data": entry.data, "id": entry.id}
+    options: dict[str, Any] = {"event": _EVENT, "data": entry.data, "id": entry.id}
     if entry.due_s is not None:
         options["delay_until"] = datetime.fromtimestamp(entry.due_s, UTC)
     return options

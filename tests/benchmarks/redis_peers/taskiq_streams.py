@@ -34,9 +34,7 @@ class Taskiq:
         self._broker.is_worker_process = True
         await self._broker.startup()
         receive = import_module("taskiq.api").run_receiver_task
-        self._receiver = asyncio.create_task(
-            receive(self._broker, max_async_tasks=CONCURRENCY, validate_params=False)
-        )
+        self._receiver = asyncio.create_task(receive(self._broker, max_async_tasks=CONCURRENCY, validate_params=False))
 
     async def close(self) -> None:
         if self._receiver is not None:

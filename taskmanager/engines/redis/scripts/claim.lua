@@ -96,13 +96,17 @@ local function look_aside(line)
   end
 end
 
+local function read(line, count)
+  return 'XREADGROUP', 'GROUP', GROUP, worker, 'COUNT', count, 'STREAMS', line, '>'
+end
+
 local function look_along(line)
   while free > 0 and looked < DUE_LIMIT do
-    local streams = redis.pcall('XREADGROUP', 'GROUP', GROUP, worker, 'COUNT', math.min(free, DUE_LIMIT - looked),
-      'STREAMS', line, '>')
-    if streams and streams.err then -- somebody deleted the line or its group
+    local count = math.min(free, DUE_LIMIT - looked)
+    local streams = redis.pcall(read(line, count))
+    if streams and streams.err then -- somebody deleted the line, or its group
       call('XGROUP', 'CREATE', line, GROUP, '0', 'MKSTREAM')
-      return
+      streams = call(read(line, count))
     end
     local entries = streams and streams[1] and streams[1][2]
     if not entries or #entries == 0 then return end

@@ -140,7 +140,7 @@ def _run(
     app: str, seconds: float, start: str | None, seed: str, workers: int, engine: str
 ) -> tuple[Timeline, Summary, Exception | None]:
     from simulation import Simulation, SimulationStuck
-    from simulation.target import load_application
+    from taskmanager.target import load_application
 
     if workers == 0:
         print("no worker runs (--workers 0): no schedule is registered and no job is started", file=sys.stderr)

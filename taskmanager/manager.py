@@ -24,6 +24,7 @@ from taskmanager.policy.admission import Debounce
 from taskmanager.policy.retry import Retry
 from taskmanager.records import JobRecord, LogRecord, ScheduleRecord
 from taskmanager.registry import Handler, Registration, takes
+from taskmanager.runtime import new_event_loop
 from taskmanager.seat import RealSeat, Seat
 from taskmanager.settings import Settings
 from taskmanager.telemetry import Callback
@@ -334,16 +335,26 @@ class TaskManager:
     ) -> None:
         await self.stop()
 
-    def run(self) -> None:
-        """Starts a worker and serves until SIGINT or SIGTERM; a second signal ends the grace, a third exits."""
+    @property
+    def db(self) -> Any:
+        """Where its jobs are, as it was named: the `db` given, else TASKMANAGER_URL, else `sqlite:///tasks.db`."""
+        return self._app.settings.db
+
+    def run(self, *, burst: bool = False) -> None:
+        """Starts a worker and serves until SIGINT or SIGTERM; a second signal ends the grace, a third exits.
+
+        With `burst` it also ends when it is idle, as `drain` understands it. The event loop is uvloop's where that is
+        installed.
+        """
         try:
             asyncio.get_running_loop()
         except RuntimeError:
-            asyncio.run(self._serve())
+            with asyncio.Runner(loop_factory=new_event_loop) as runner:
+                runner.run(self._serve(burst))
             return
         raise UsageError("run() starts an event loop of its own; inside a running one, use `async with tm:` or start()")
 
-    async def _serve(self) -> None:
+    async def _serve(self, burst: bool) -> None:
         loop = asyncio.get_running_loop()
         stop = asyncio.Event()
         signals = [signal.SIGINT, signal.SIGTERM]
@@ -361,7 +372,16 @@ class TaskManager:
             loop.add_signal_handler(one, heard)
         try:
             async with self:
-                await stop.wait()
+                ends: list[asyncio.Future[Any]] = [asyncio.ensure_future(stop.wait())]
+                if burst:
+                    ends.append(asyncio.ensure_future(self.drain()))
+                try:
+                    ended, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+                    for end in ended:
+                        end.result()
+                finally:
+                    for end in ends:
+                        end.cancel()
         finally:
             for one in signals:
                 loop.remove_signal_handler(one)

@@ -13,7 +13,7 @@ from rich.console import Console
 from simulation import Simulation
 from simulation.diagram import lifecycle_mermaid
 from simulation.pages import render
-from simulation.target import load_application
+from taskmanager.target import load_application
 from tests.house.source import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")

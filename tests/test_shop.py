@@ -17,7 +17,7 @@ import pytest
 
 from simulation import Simulation, Summary, Timeline
 from simulation.spans import spans
-from simulation.target import load_application
+from taskmanager.target import load_application
 from taskmanager import State, TaskManager
 
 ROOT = Path(__file__).resolve().parent.parent

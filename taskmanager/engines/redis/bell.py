@@ -55,6 +55,7 @@ class Bell:
         self._waiting = 0
         self._queues: set[str] = set()
         self._listener: asyncio.Task[None] | None = None
+        self._wanted = asyncio.Event()
         self._client: bytes | None = None
         self._heard: frozenset[str] = frozenset()
         self._closing = False
@@ -78,6 +79,7 @@ class Bell:
         if self._listener is None:
             return
         self._closing = True
+        self._wanted.set()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_CLOSING_S):
                 await self._unblock_until(self._listener.done)
@@ -89,7 +91,11 @@ class Bell:
         """There is a blocking read, and it is about these queues too."""
         self._queues |= seen.keys()
         if self._listener is None or self._listener.done():
+            self._wanted = asyncio.Event()
+            self._wanted.set()
             self._listener = asyncio.get_running_loop().create_task(self._hear(), name="taskmanager-bell")
+        elif not self._wanted.is_set():
+            self._wanted.set()
         elif not self._queues <= self._heard:
             listener = self._listener
             await self._unblock_until(lambda: self._queues <= self._heard or listener.done())
@@ -103,20 +109,24 @@ class Bell:
             await asyncio.sleep(_AGAIN_S)
 
     async def _hear(self) -> None:
-        """Takes tokens for as long as somebody waits."""
+        """Takes one token each time that somebody has come to wait: a second would be missed where it is of use."""
         connection = self._rings.connect()
         self._heard = frozenset()
         try:
             async with asyncio.timeout(REPLY_S):
                 await connection.send_command("CLIENT", "ID")
                 self._client = await connection.read_response()
-            while self._waiting and not self._closing:
+            while True:
+                await self._wanted.wait()
+                if self._closing:
+                    return
                 self._heard = frozenset(self._queues)
                 bells = [self._layout.key(queue, "BELL") for queue in sorted(self._heard)]
                 async with asyncio.timeout(_BLOCK_S + REPLY_S):
                     await connection.send_command("BLPOP", *bells, _BLOCK_S)
                     token = await connection.read_response()
                 if token is not None:
+                    self._wanted.clear()
                     await self._rung(token)
         except (redis_errors.RedisError, OSError, TimeoutError) as error:
             log.warning("waiting at %s was interrupted (%s); looking again", self._rings.name, error)

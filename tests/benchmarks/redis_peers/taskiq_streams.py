@@ -16,7 +16,7 @@ class Taskiq:
     def __init__(self, url: str) -> None:
         self._broker: Any = import_module("taskiq_redis").RedisStreamBroker(url, consumer_id="0")
         self._handle: Handle | None = None
-        self._task: Any = self._broker.register_task(self._run, task_name="noop")
+        self._task: Any = self._broker.register_task(self._function(), task_name="noop")
         self._receiver: asyncio.Task[None] | None = None
         self._is_open = False
 
@@ -42,6 +42,9 @@ class Taskiq:
             await asyncio.gather(self._receiver, return_exceptions=True)
         await self._broker.shutdown()
 
-    async def _run(self, data: Data) -> None:
-        if self._handle is not None:
-            await self._handle(data)
+    def _function(self) -> Handle:
+        async def run(data: Data) -> None:
+            if self._handle is not None:
+                await self._handle(data)
+
+        return run

@@ -40,6 +40,10 @@ class Child:
     async def stop(self) -> int:
         """Asks it to stop gracefully; its exit status."""
         await self.tell(signal.SIGTERM)
+        return await self.over()
+
+    async def over(self) -> int:
+        """Its exit status, once it has ended."""
         async with asyncio.timeout(_PATIENCE_S):
             return await self.ended
 
@@ -81,9 +85,10 @@ class Nursery:
         if not received:
             asyncio.get_running_loop().remove_reader(self._words.fileno())
             for child in (*self._unborn.values(), *self._living.values()):
-                if not child.ended.done():
-                    child.ended.set_exception(RuntimeError(f"the nursery ended; it said:\n{self.said[-4000:]}"))
-                    child.ended.exception()
+                for awaited in (child.born, child.ended):
+                    if not awaited.done():
+                        awaited.set_exception(RuntimeError(f"the nursery ended; it said:\n{self.said[-4000:]}"))
+                        awaited.exception()
             return
         *words, self._buffer = (self._buffer + received).split(b"\n")
         for word in map(json.loads, words):

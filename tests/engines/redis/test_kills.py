@@ -132,7 +132,7 @@ async def test_a_killed_workers_jobs_are_begun_again_within_a_lease_and_two_seco
         world.spawn(concurrency=5)
         await until(lambda: len(phases(world.diary, Phase.READY)) == 2)
         await victim.tell(signal.SIGKILL)
-        await victim.ended
+        await victim.over()
         world.forget(victim)
         killed = monotonic()
         await until(lambda: len(phases(world.diary, Phase.BEGUN)) == 10)
@@ -154,7 +154,7 @@ async def test_a_job_that_kills_its_workers_fails_as_stalled_and_its_neighbours_
         losses = 0
         while losses < 3:
             child = world.spawn(concurrency=3)
-            assert await child.ended == -signal.SIGKILL
+            assert await child.over() == -signal.SIGKILL
             world.forget(child)
             losses += 1
         world.spawn()
@@ -202,7 +202,7 @@ async def test_the_nursery_tells_of_births_and_deaths_and_kills_what_it_has_when
         await until(lambda: len(phases(world.diary, Phase.READY)) == 3)
         assert {line.pid for line in phases(world.diary, Phase.READY)} == set(pids)
         await children[0].tell(signal.SIGKILL)
-        assert await children[0].ended == -signal.SIGKILL
+        assert await children[0].over() == -signal.SIGKILL
         assert await children[1].stop() == 0
         await children[2].tell(signal.SIGSTOP)
     with pytest.raises(ProcessLookupError):

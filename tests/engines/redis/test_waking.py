@@ -57,3 +57,19 @@ async def test_no_emission_is_slept_through_by_two_workers_that_take_turns(
             if number % 10 == 9:
                 await until(lambda: len(one.runs) + len(two.runs) == number + 1, HEARS_S)  # noqa: B023 - awaited at once
     await client.stop()
+
+
+async def test_a_worker_without_a_free_slot_takes_no_ring_from_one_that_has(server: Server) -> None:
+    client = TaskManager(server.url)
+    async with started(server.url) as one, started(server.url) as two:
+        one.gate.clear()
+        two.gate.clear()
+        await client.emit(EVENT, id="long")
+        await until(lambda: one.runs or two.runs)
+        idle = two if one.runs else one
+        idle.gate.set()
+        for number in range(10):
+            await client.emit(EVENT, id=str(number))
+            await until(lambda: str(number) in idle.ran, HEARS_S)  # noqa: B023 - awaited at once
+        assert len(one.runs) + len(two.runs) == 11
+    await client.stop()

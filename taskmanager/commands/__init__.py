@@ -1,0 +1,1 @@
+"""The commands of the `taskmanager` script that are about real time; see `taskmanager.cli`."""

@@ -1,0 +1,111 @@
+"""`taskmanager run`: an application's worker, for real, in this process or in several.
+
+What goes wrong with what was asked for is one line on stderr and exit code 2, and so is a store that cannot be used. A
+store that cannot be reached is exit code 1. What the application's own code raises keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Callable
+from inspect import signature
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from taskmanager.manager import TaskManager
+
+__all__ = ["run"]
+
+AppName = Annotated[
+    str,
+    typer.Argument(
+        metavar="APP",
+        help="The application: path/to/file.py:name or package.module:name, where name is a TaskManager or a function "
+        "that builds one.",
+    ),
+]
+Processes = Annotated[
+    int, typer.Option("--processes", "-p", min=1, max=1000, help="How many worker processes run side by side.")
+]
+Burst = Annotated[bool, typer.Option("--burst", metavar="", help="End when nothing is left to do.")]
+Db = Annotated[
+    str | None,
+    typer.Option(
+        "--db",
+        metavar="URL",
+        help="Where the jobs are, for an application that does not say: TASKMANAGER_URL for this run.",
+    ),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", metavar="", help="Log warnings and errors only.")]
+
+
+def run(app: AppName, processes: Processes = 1, burst: Burst = False, db: Db = None, quiet: Quiet = False) -> None:
+    """Runs an application's **worker**: its handlers and schedules, for real.
+
+    It serves until SIGINT (Ctrl-C) or SIGTERM; running handlers then get the application's `grace`, which a second
+    signal cuts short; a third ends the process. With `--burst` it ends by itself when no job waits, runs or is delayed.
+
+    Examples:
+
+    * `taskmanager run shop.py:tm`
+
+    * `taskmanager run shop.py:tm --db redis://localhost:6379/1 --processes 4`
+    """
+    if db is not None:
+        os.environ["TASKMANAGER_URL"] = db
+    level = logging.WARNING if quiet else logging.INFO
+    if processes > 1:
+        from taskmanager.commands.processes import supervise
+
+        raise typer.Exit(supervise(serve, (app, burst, level, db), processes, until_done=burst))
+    raise typer.Exit(serve(app, burst, level, db))
+
+
+def serve(target: str, burst: bool, level: int, db: str | None) -> int:
+    """One worker in this process, until it is stopped; the exit code."""
+    from taskmanager.errors import EngineUnavailable, UsageError
+
+    logging.basicConfig(level=level, format="%(asctime)s %(process)d %(levelname)s %(message)s")
+    try:
+        tm = _application(target, db)
+        logging.getLogger("taskmanager").info("serving %s on %s", target, _without_login(tm.db))
+        tm.run(burst=burst)
+    except UsageError as error:
+        typer.echo(f"taskmanager run: {error}", err=True)
+        return 2
+    except EngineUnavailable as error:
+        typer.echo(f"taskmanager run: {error}", err=True)
+        return 1
+    return 0
+
+
+def _application(target: str, db: str | None) -> TaskManager:
+    from taskmanager.errors import UsageError
+    from taskmanager.manager import TaskManager
+    from taskmanager.target import load_application
+
+    found = load_application(target)
+    tm = found if isinstance(found, TaskManager) else _built(target, found)
+    if not isinstance(tm, TaskManager):
+        raise UsageError(f"{target} must build a TaskManager, got {tm!r}")
+    if db is not None and tm.db != db:
+        raise UsageError(f"{target} names its own store, {_without_login(tm.db)}; leave out its `db`, or --db here")
+    return tm
+
+
+def _built(target: str, build: Callable[..., object]) -> object:
+    from taskmanager.errors import UsageError
+
+    try:
+        signature(build).bind()
+    except TypeError as error:
+        raise UsageError(f"{target} must build a TaskManager when called without arguments; it has {error}") from None
+    return build()
+
+
+def _without_login(db: object) -> str:
+    return re.sub(r"//[^@/]*@", "//***@", str(db))

@@ -30,9 +30,9 @@ _OURS: dict[str, Any] = {
     "protocol": 2,
     "retry_on_error": [],
     "socket_connect_timeout": REPLY_S,
-    "socket_keepalive": True,
     "socket_timeout": None,
 }
+_OVER_TCP = {"socket_keepalive": True}
 _FORGOTTEN = ("retry", "retry_on_timeout", "himport_registry", "maint_notifications")
 """Beginnings of the options that belong to a pool or a client, and not to its address."""
 
@@ -96,7 +96,8 @@ def _of_pool(pool: Any, url: str | None = None) -> Address:
         name = f"unix://{options['path']}"
     else:
         name = f"redis://{options.get('host', 'localhost')}:{options.get('port', 6379)}/{options.get('db') or 0}"
-    return Address(name, pool.connection_class, options | ({"protocol": 2} if is_fake else _OURS), is_fake)
+    ours = {"protocol": 2} if is_fake else _OURS if "path" in options else _OURS | _OVER_TCP
+    return Address(name, pool.connection_class, options | ours, is_fake)
 
 
 def _without_password(url: str) -> str:

@@ -7,7 +7,10 @@ worker. Whoever takes the last free slot while more is left rings again (see cla
 What makes this safe, though a token may reach somebody who has no use for it:
 
 * A token is a level: rung while nobody waits, it stays and ends the next wait at once.
-* A token that comes when nobody here waits any more is put back for another worker, and remembered here.
+* A blocking read takes one token, and the next begins only when somebody comes to wait again: a worker whose slots are
+  full takes none from one that is idle. A token that comes when nobody here waits any more is put back.
+* A ring is spent by the wait that tells of it and by nothing else: not by an answer of our own that was under way
+  meanwhile and is older than the ring.
 * Where the connection broke, a token may have been lost with it: every queue counts as rung.
 * What this engine's own calls tell is noticed at once, without the server (see `waiters`).
 
@@ -20,8 +23,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
 
 from redis import exceptions as redis_errors
 
@@ -52,7 +55,8 @@ class Bell:
         self._rings = rings
         self._now_us = now_us
         self._waiters = Waiters()
-        self._waiting = 0
+        self._watched: Counter[str] = Counter()
+        self._rung: set[str] = set()
         self._queues: set[str] = set()
         self._listener: asyncio.Task[None] | None = None
         self._wanted = asyncio.Event()
@@ -66,13 +70,20 @@ class Bell:
 
     async def wait(self, seen: Mapping[str, int], until: int | None) -> Collection[str]:
         """See `Engine.wait`; the moment is to come."""
-        self._waiting += 1
-        try:
-            if seen:
-                await self._listen(seen)
+        if not seen:
             return await self._waiters.wait(seen, until, self._now_us)
+        self._watched.update(seen.keys())
+        try:
+            rung = self._rung & seen.keys()
+            if rung:
+                await asyncio.sleep(0)
+            else:
+                await self._listen(seen)
+                rung = set(await self._waiters.wait(seen, until, self._now_us))
+            self._rung -= rung
+            return rung
         finally:
-            self._waiting -= 1
+            self._watched.subtract(seen.keys())
 
     async def close(self) -> None:
         """Ends the blocking read without losing a token to it."""
@@ -127,19 +138,25 @@ class Bell:
                     token = await connection.read_response()
                 if token is not None:
                     self._wanted.clear()
-                    await self._rung(token)
+                    await self._take(token[0].decode())
         except (redis_errors.RedisError, OSError, TimeoutError) as error:
             log.warning("waiting at %s was interrupted (%s); looking again", self._rings.name, error)
             for queue in self._queues:
-                self._waiters.tell(queue, _UNKNOWN, None)
+                self._ring(queue)
         finally:
             self._client = None
             with contextlib.suppress(redis_errors.RedisError, OSError):
                 await connection.disconnect(nowait=True)
 
-    async def _rung(self, token: list[Any]) -> None:
-        key = token[0].decode()
-        self._waiters.tell(self._layout.queue_of(key), _UNKNOWN, None)
-        if not self._waiting:
+    async def _take(self, key: str) -> None:
+        """The token of a bell: for who waits here, else for somebody else."""
+        queue = self._layout.queue_of(key)
+        if self._watched[queue]:
+            self._ring(queue)
+        else:
             with contextlib.suppress(redis_errors.RedisError, OSError):
                 await self._connections.ask("LPUSH", key, "1")
+
+    def _ring(self, queue: str) -> None:
+        self._rung.add(queue)
+        self._waiters.tell(queue, _UNKNOWN, None)

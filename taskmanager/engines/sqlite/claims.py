@@ -1,0 +1,308 @@
+"""Claims: handing out under a lease, keeping the lease, and taking over what a lost worker held.
+
+A lease is one record a worker and queue. It counts while the worker holds something there, and ends when it is reaped,
+not when its time passes: until then its holder may extend and settle. What a worker has under its lease but does not
+name was handed out by an answer that never came; it is handed out again, under the same number.
+
+Handing out reads the line step by step and stops when it has enough, so its cost is that of what it hands out, not of
+what waits. A row that cannot be read ends as a failed job on the way, and the line goes on behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Generator, Sequence
+from typing import Any
+
+import msgspec
+
+from taskmanager.engine import DUE_LIMIT, LOG_LINES, Journal
+from taskmanager.engines.sqlite import statements as sql
+from taskmanager.engines.sqlite.queue import LEGAL, Queue, check
+from taskmanager.engines.sqlite.rows import damage_of, job_of, json_of, options_of, plain
+from taskmanager.job import DEFAULT_OPTIONS, Claim, ErrorInfo, Fact, Kind, LogLine, Progress, Reason, State, StoredJob
+
+__all__ = ["claim", "extend", "reap"]
+
+LINE_BYTES = 8192
+"""A log line is cut at this many bytes of UTF-8."""
+_tuple = tuple.__new__
+Row = tuple[Any, ...]
+
+
+def claim(
+    queue: Queue,
+    worker: str,
+    holds: Collection[int],
+    limit: int,
+    lease_ms: int,
+    suspect_losses: int,
+    now: int,
+    facts: list[Fact],
+) -> tuple[list[Claim], bool]:
+    """What the worker gets, and whether claimable jobs are left for it."""
+    lease = _lease_of(queue, worker)
+    held = [] if lease is None else queue.file.execute(sql.FIND_HELD, (lease,)).fetchall()
+    jobs, more = _given_before(queue, lease, [number for number, reaped, _ in held if not reaped], holds, limit)
+    if not queue.paused:
+        hand_out = _HandOut(queue, lease, suspect_losses, now, facts)
+        more = hand_out.fill(jobs, limit) or more
+        if hand_out.taken:
+            lease = _keep(queue, worker, now + lease_ms)
+            hand_out.write(lease)
+            return jobs, more
+    if held:
+        _keep(queue, worker, now + lease_ms)
+    return jobs, more
+
+
+class _HandOut:
+    """One pass along the line: the claims go into `jobs`, what is to be written into `taken`."""
+
+    def __init__(self, queue: Queue, lease: int | None, suspect_losses: int, now: int, facts: list[Fact]) -> None:
+        self.queue = queue
+        self.taken: list[tuple[int, int, int]] = []
+        """Place, claim and attempt of each."""
+        self._lease = lease
+        self._suspect_losses = suspect_losses
+        self._now = now
+        self._facts = facts
+        self._holds_suspect: bool | None = None
+        self._expired: list[int] = []
+        self._damaged: list[int] = []
+
+    def fill(self, jobs: list[Claim], limit: int) -> bool:
+        """Fills `jobs` up to `limit`; says whether claimable jobs are left."""
+        queue, now, bound = self.queue, self._now, self._suspect_losses
+        if not queue.states[State.WAITING]:
+            return False
+        if (State.WAITING, Kind.STARTED, State.ACTIVE) not in LEGAL:
+            check(State.WAITING, Kind.STARTED, State.ACTIVE)
+        more = False
+        line = self._line(limit - len(jobs))
+        for row in line:
+            place, id, serial, event, data, options, priority, attempt, failures, losses = row[:10]
+            created_at, run_at, schedule, expires_at = row[10:]
+            try:
+                if type(data) is not bytes or type(id) is not str or type(event) is not str:
+                    raise TypeError
+                is_suspect = losses >= bound
+                is_over = expires_at is not None and expires_at < now
+                chosen = DEFAULT_OPTIONS if options is None else options_of(options)
+                attempt += 1
+            except (TypeError, ValueError, msgspec.MsgspecError):
+                self._damaged.append(place)
+                continue
+            if len(jobs) >= limit or len(self._expired) >= DUE_LIMIT:
+                if is_suspect and self._has_suspect():
+                    continue
+                more = True
+                break
+            if is_over:
+                self._expired.append(place)
+                continue
+            if is_suspect:
+                if self._has_suspect():
+                    continue
+                self._holds_suspect = True
+            queue.claims = number = queue.claims + 1
+            self.taken.append((place, number, attempt))
+            told = (number, id, serial, queue.name, event, data, chosen, priority, attempt, failures, losses)
+            jobs.append(_tuple(Claim, (*told, created_at, run_at, schedule, now)))
+        line.close()
+        self._end()
+        return more
+
+    def write(self, lease: int) -> None:
+        now = self._now
+        rows = [(lease, number, attempt, now, place) for place, number, attempt in self.taken]
+        self.queue.file.executemany(sql.PUT_CLAIM, rows)
+        self.queue.states[State.WAITING] -= len(rows)
+        self.queue.states[State.ACTIVE] += len(rows)
+
+    def _line(self, wanted: int) -> Generator[Row, None, None]:
+        """Row by row, read in chunks; nothing may be written to the jobs before it has ended."""
+        line = self.queue.file.execute(sql.FIND_WAITING, (self.queue.number,))
+        size = max(1, wanted + 1)
+        try:
+            while rows := line.fetchmany(size):
+                yield from rows
+        finally:
+            line.close()
+
+    def _has_suspect(self) -> bool:
+        if self._holds_suspect is None:
+            found = (self._lease, self._suspect_losses)
+            self._holds_suspect = bool(self.queue.file.execute(sql.HAS_SUSPECT, found).fetchone()[0])
+        return self._holds_suspect
+
+    def _end(self) -> None:
+        """Ends what cannot be handed out any more."""
+        queue, now, facts = self.queue, self._now, self._facts
+        for row in self._rows(self._expired):
+            job = queue.take_in(row)
+            job.reason = Reason.EXPIRED.value
+            queue.tell(facts, now, Kind.CANCELLED, job, {"reason": job.reason})
+            queue.finish(job, Kind.CANCELLED, State.CANCELLED, now)
+        for row in self._rows(self._damaged):
+            _condemn(queue, row, now, facts)
+
+    def _rows(self, places: list[int]) -> list[Row]:
+        if not places:
+            return []
+        return self.queue.file.execute(sql.GET_PLACES + " ORDER BY priority DESC, line", (json_of(places),)).fetchall()
+
+
+def _condemn(queue: Queue, row: Row, now: int, facts: list[Fact]) -> None:
+    """A job that cannot be read cannot be run: it ends failed, with what could be read of it."""
+    job = queue.take_in(row)
+    job.reason = f"damaged row: {damage_of(row)}"
+    job.error = ErrorInfo("DamagedRow", job.reason)
+    job.state, job.attempt, job.finished_at = State.ACTIVE, job.attempt + 1, now
+    queue.states[State.WAITING] -= 1
+    queue.states[State.ACTIVE] += 1
+    detail = {"error": str(job.error), "reason": job.reason}
+    queue.tell(facts, now, Kind.FAILED, job, detail)
+    queue.finish(job, Kind.FAILED, State.FAILED, now)
+
+
+def reap(
+    queue: Queue, worker: str, holds: Collection[int], limit: int, lease_ms: int, now: int
+) -> tuple[list[Claim], bool]:
+    """Moves jobs of leases that have run out to this worker, oldest claim first; says whether more are left."""
+    lease = _lease_of(queue, worker)
+    held = [] if lease is None else queue.file.execute(sql.FIND_HELD, (lease,)).fetchall()
+    jobs, more = _given_before(queue, lease, [number for number, reaped, _ in held if reaped], holds, limit)
+    room = max(0, limit - len(jobs))
+    lapsed = queue.file.execute(sql.FIND_LAPSED, (queue.number, worker, now, room + 1)).fetchall()
+    taken = lapsed[:room]
+    if taken:
+        mine = _keep(queue, worker, now + lease_ms)
+        first = queue.claims + 1
+        queue.claims += len(taken)
+        queue.tide += sum(losses > 0 for _, _, losses in taken)  # suspects: their worker may now be handed another
+        rows = [(mine, number, place) for number, (place, _, _) in enumerate(taken, first)]
+        queue.file.executemany(sql.PUT_REAPED, rows)
+        jobs += _as_claims(queue, mine, [number for _, number, _ in rows])
+    elif held:
+        _keep(queue, worker, now + lease_ms)
+    return jobs, more or len(lapsed) > room
+
+
+def extend(
+    queue: Queue,
+    worker: str,
+    holds: Collection[int],
+    lease_ms: int,
+    journal: Sequence[Journal],
+    now: int,
+    facts: list[Fact],
+) -> tuple[list[int], list[int], bool]:
+    """The claims lost, the claims whose jobs are to be cancelled, and whether there are others under the lease."""
+    if _lease_of(queue, worker) is None:
+        return sorted(set(holds)), [], False
+    lease = _keep(queue, worker, now + lease_ms)
+    if journal:
+        _write_down(queue, lease, journal, now, facts)
+    rows = queue.file.execute(sql.FIND_HELD, (lease,)).fetchall()
+    held = set(holds)
+    lost = sorted(held.difference(number for number, _, _ in rows))
+    cancelled = [number for number, reaped, marked in rows if marked and not reaped and number in held]
+    return lost, cancelled, any(number not in held for number, reaped, _ in rows if not reaped)
+
+
+# ---- leases
+
+
+def _lease_of(queue: Queue, worker: str) -> int | None:
+    row = queue.file.execute(sql.GET_LEASE, (queue.number, worker)).fetchone()
+    return None if row is None else row[0]
+
+
+def _keep(queue: Queue, worker: str, expires_at: int) -> int:
+    """Renews or makes the lease of a worker that holds something."""
+    number: int = queue.file.execute(sql.PUT_LEASE, (queue.number, worker, expires_at)).fetchall()[0][0]
+    return number
+
+
+def _given_before(
+    queue: Queue, lease: int | None, numbers: list[int], holds: Collection[int], limit: int
+) -> tuple[list[Claim], bool]:
+    """What is under the lease and not in the worker's hands, in claim order, and whether that is not all of it."""
+    if lease is None or not numbers:
+        return [], False
+    held = set(holds)
+    given = [number for number in numbers if number not in held]
+    return _as_claims(queue, lease, given[:limit]) if given else [], len(given) > limit
+
+
+def _as_claims(queue: Queue, lease: int, numbers: list[int]) -> list[Claim]:
+    rows = queue.file.execute(sql.GET_HELD, (lease, json_of(numbers))).fetchall()
+    return [_as_claim(row, queue.name) for row in sorted(rows, key=lambda row: int(row[-1]))]
+
+
+def _as_claim(row: Row, queue: str) -> Claim:
+    job = job_of(row[:-1], queue)
+    fields = (
+        job.claim,
+        job.id,
+        job.serial,
+        queue,
+        job.event,
+        job.data,
+        job.options,
+        job.priority,
+        job.attempt,
+        job.failures,
+        job.losses,
+        job.created_at,
+        job.run_at,
+        job.schedule,
+        job.started_at,
+    )
+    return _tuple(Claim, fields)
+
+
+# ---- the journal
+
+
+def _write_down(queue: Queue, lease: int, journal: Sequence[Journal], now: int, facts: list[Fact]) -> None:
+    """The entries of claims that stand, each once."""
+    numbers = json_of(sorted({entry.claim for entry in journal}))
+    rows = queue.file.execute(sql.GET_HEARD, (lease, numbers)).fetchall()
+    heard: dict[int, int] = {}
+    jobs: dict[int, StoredJob] = {}
+    for last, *row in rows:
+        job = queue.take_in(tuple(row))
+        heard[job.claim], jobs[job.claim] = last, job
+    lines: dict[int, list[LogLine]] = {}
+    for number, nth, entry in journal:
+        if number not in jobs or nth <= heard[number]:
+            continue
+        heard[number], job = nth, jobs[number]
+        if isinstance(entry, Progress):
+            job.progress = entry
+            detail = {"fraction": entry.fraction, "note": entry.note}
+            facts.append(Fact(now, Kind.PROGRESS, queue.name, job.event, job.id, job.attempt, job.worker, detail))
+        else:
+            lines.setdefault(number, []).append(LogLine(now, job.attempt, _cut(entry)))
+    told = [(heard[number], json_of(job.progress), queue.place_of(job)) for number, job in jobs.items()]
+    queue.file.executemany(sql.PUT_HEARD, told)
+    for number, added in lines.items():
+        _add_lines(queue, jobs[number].serial, added)
+
+
+def _add_lines(queue: Queue, serial: int, lines: list[LogLine]) -> None:
+    last = queue.file.execute(sql.LAST_LINE, (queue.number, serial)).fetchone()[0] or 0
+    rows = [
+        (queue.number, serial, nth, line.at, line.attempt, plain(line.message))
+        for nth, line in enumerate(lines, last + 1)
+    ]
+    queue.file.executemany(sql.ADD_LINE, rows)
+    if last + len(lines) > LOG_LINES:
+        queue.file.execute(sql.TRIM_LINES, (queue.number, serial, last + len(lines) - LOG_LINES))
+
+
+def _cut(line: str) -> str:
+    if len(line) * 4 <= LINE_BYTES:
+        return line
+    return line.encode(errors="replace")[:LINE_BYTES].decode(errors="ignore")

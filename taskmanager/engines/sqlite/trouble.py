@@ -1,0 +1,91 @@
+"""SQLite's own errors, translated once: by whose fault it is, with the file, and what to do.
+
+busy, locked                      somebody else has the file: `Busy`, which the engine meets by trying again
+full, i/o                         the disk's: `EngineFull`, `EngineUnavailable`
+no database, damaged, read-only   yours: `UsageError`
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+
+from taskmanager.errors import EngineFull, EngineUnavailable, TaskManagerError, UsageError
+
+__all__ = ["Busy", "full", "is_full", "is_unreadable_text", "locked", "translated"]
+
+_BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
+_FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
+_YOURS = {
+    sqlite3.SQLITE_NOTADB: (
+        "is not a SQLite database, or its beginning is damaged. Restore it from a backup, or name another file"
+    ),
+    sqlite3.SQLITE_CORRUPT: (
+        "is damaged. Stop what uses it and restore it from a backup, or save what can be read with"
+        " `sqlite3 FILE .recover | sqlite3 NEW`; move it away to begin anew"
+    ),
+    sqlite3.SQLITE_READONLY: "cannot be written: give this user the right to write to the file and its folder",
+    sqlite3.SQLITE_PERM: "may not be opened: give this user the right to read and write the file",
+    sqlite3.SQLITE_CANTOPEN: "cannot be opened: its folder must exist, and this user may read and write both",
+}
+
+
+class Busy(Exception):
+    """Somebody else writes, or has locked the file; nothing was done."""
+
+
+def _code(error: sqlite3.Error) -> int | None:
+    code = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF
+
+
+def is_full(error: sqlite3.Error) -> bool:
+    """Whether room on the disk may help."""
+    return _code(error) in _FULL
+
+
+def is_unreadable_text(error: sqlite3.Error) -> bool:
+    """Whether a row holds a text that is not UTF-8; the module itself says so, without a code."""
+    return _code(error) is None and str(error).startswith("Could not decode")
+
+
+def translated(error: sqlite3.Error, name: str) -> TaskManagerError | Busy:
+    """What to raise for an error of the store of that name."""
+    code = _code(error)
+    if code in _BUSY:
+        return Busy(str(error))
+    if code in _YOURS:
+        return UsageError(f"the store {name} {_YOURS[code]} ({error})")
+    if code == sqlite3.SQLITE_FULL:
+        return full(name)
+    return EngineUnavailable(f"the store {name} cannot be read or written now: {error}")
+
+
+def full(name: str) -> EngineFull:
+    """For a disk without room."""
+    return EngineFull(f"the store {name} has no room left: free some on its disk, and it goes on by itself")
+
+
+def locked(path: str, waited_s: float) -> EngineUnavailable:
+    """For a file that nobody let go of in time."""
+    return EngineUnavailable(
+        f"the file {path} was locked by {_holder(path)} for the {waited_s:.1f} s that were waited. End what has it open"
+        " in a transaction (a shell, a backup, a viewer), or wait longer with ?wait= in the URL"
+    )
+
+
+def _holder(path: str) -> str:
+    """Who holds a write lock on the file, where the system tells."""
+    inodes = {os.stat(file).st_ino for file in (path, f"{path}-shm") if os.path.exists(file)}
+    try:
+        with open("/proc/locks", encoding="ascii") as locks:
+            held = [line.split() for line in locks]
+    except OSError:
+        return "another process"
+    pids = {
+        fields[-4]
+        for fields in held
+        if "WRITE" in fields and "->" not in fields and fields[-3].rpartition(":")[2] in map(str, inodes)
+    }
+    owners = sorted(pids - {"0", "-1"})
+    return f"process {' and '.join(owners)}" if owners else "another process"

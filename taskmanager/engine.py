@@ -254,8 +254,9 @@ class Count:
 class Engine(Protocol):
     """One connection to one store. All moments are engine time, in milliseconds since the epoch."""
 
-    suspends: bool
-    """False where no verb but the waits ever suspends, so that a caller may drive it by hand."""
+    @property
+    def suspends(self) -> bool:
+        """False where no verb but the waits ever suspends, so that a caller may drive it by hand."""
 
     async def open(self, *, simulated: bool = False) -> None:
         """Connects, and marks the store real or simulated. `UsageError` where it already bears the other mark."""

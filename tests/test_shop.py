@@ -17,8 +17,8 @@ import pytest
 
 from simulation import Simulation, Summary, Timeline
 from simulation.spans import spans
-from taskmanager.target import load_application
 from taskmanager import State, TaskManager
+from taskmanager.target import load_application
 
 ROOT = Path(__file__).resolve().parent.parent
 SHOP = ROOT / "notebooks" / "shop.py"

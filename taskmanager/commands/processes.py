@@ -14,7 +14,6 @@ import multiprocessing.connection
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
@@ -82,7 +81,7 @@ class _Supervisor:
                     self._end(signal.SIGTERM)
                 else:
                     log.error("worker process %s ended with code %s; starting another", child.pid, code)
-                    time.sleep(_PAUSE_S)
+                    wait([one.sentinel for one in self._children], timeout=_PAUSE_S)
                     if not self._is_ending:
                         self._children.append(self._start())
         return _FAULT if self._has_fault else worst

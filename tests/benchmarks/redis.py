@@ -45,6 +45,8 @@ TIMED = 1000
 RATE = 100
 SLEEP_MS = 5
 KEEPS, FORGETS = 1, 0
+WIDTH = 110
+"""Columns of the table where it goes to a file."""
 
 
 # ---- the parts
@@ -279,7 +281,7 @@ def main() -> None:
             f"Python {sys.version.split()[0]}, {os.cpu_count()} cores"
         )
         measured = run(stage, told.parts, players, told.jobs, told.rounds, log)
-    Console().print(tabulate(measured, title))
+    Console(width=None if sys.stdout.isatty() else WIDTH).print(tabulate(measured, title))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("worker", ("worker",)),
     ("façade", ("emitter", "seat", "manager")),
     ("public names", ("",)),
-    ("roof", ("cli",)),
+    ("roof", ("cli", "commands", "target")),
 )
 PURE = frozenset(
     {

@@ -93,13 +93,7 @@ class Streams:
         self._tasks = [asyncio.create_task(part) for part in (self._fetch(), self._settle(), *slots)]
 
     async def close(self) -> None:
-        tasks = set(self._tasks)
-        while tasks:  # more than once, for redis-py's pipeline may swallow a cancellation
-            for task in tasks:
-                task.cancel()
-            _, tasks = await asyncio.wait(tasks, timeout=0.1)
-        await self._reader.aclose()
-        await self._client.aclose()
+        """It ends with its process."""
 
     # ---- a worker's parts
 

@@ -50,6 +50,7 @@ class Guarded:
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            start_new_session=True,  # or a signal to our whole group would take the guard before it has done its work
         )
 
     @property

@@ -185,7 +185,7 @@ def staged(url: str | None, players: dict[str, Sequence[str]]) -> Iterator[Stage
     if url is not None:
         stage = Stage(url, players)
         if stage.is_used:
-            raise SystemExit(f"{url} holds data, and a benchmark empties its server; give one that is empty")
+            raise SystemExit("that server holds data, and a benchmark empties its server; give one that holds none")
         yield stage
         stage.empty()
         return
@@ -250,6 +250,15 @@ def _shown(figures: Sequence[float]) -> str:
     return f"{middle:,.3g}" if abs(middle) < 1000 else f"{middle:,.0f}"
 
 
+def _at_least(least: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"must be a whole number of {least} or more, got {text!r}")
+        return int(text)
+
+    return read
+
+
 def _chosen(known: Iterable[str]) -> Callable[[str], list[str]]:
     def choose(text: str) -> list[str]:
         wanted = text.split(",")
@@ -263,8 +272,8 @@ def _chosen(known: Iterable[str]) -> Callable[[str], list[str]]:
 def _arguments() -> argparse.Namespace:
     told = argparse.ArgumentParser(prog="python -m tests.benchmarks.redis", description="Figures of the Redis engine.")
     told.add_argument("url", nargs="?", help="an empty server; without it one is started")
-    told.add_argument("--jobs", type=int, default=20_000, help="how many (default: %(default)s)")
-    told.add_argument("--rounds", type=int, default=3, help="how often (default: %(default)s)")
+    told.add_argument("--jobs", type=_at_least(100), default=20_000, help="how many (default: %(default)s)")
+    told.add_argument("--rounds", type=_at_least(1), default=3, help="how often (default: %(default)s)")
     told.add_argument("--parts", type=_chosen(PARTS), default=list(PARTS), help=f"of {','.join(PARTS)}")
     told.add_argument("--peers", type=_chosen(NAMES), default=list(NAMES), help=f"of {','.join(NAMES)}")
     told.add_argument("--node", type=Path, help="the folder whose node_modules has bullmq")

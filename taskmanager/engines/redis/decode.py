@@ -35,7 +35,7 @@ __all__ = ["claims", "enqueued", "facts", "fields_of", "follow_up_job", "job_of"
 
 Fields = dict[str, bytes]
 _tuple = tuple.__new__
-CLAIM_VALUES = 14
+PLAIN_VALUES, CLAIM_VALUES = 6, 14
 FACT_VALUES = 4
 
 
@@ -149,9 +149,28 @@ def enqueue_facts(values: Sequence[Any], entries: Sequence[Any], now: int, queue
     return told
 
 
-def claims(values: Sequence[Any], queue: str) -> list[Claim]:
-    """Claims, from fourteen values each."""
-    return [_claim(queue, *values[at : at + CLAIM_VALUES]) for at in range(0, len(values), CLAIM_VALUES)]
+def claims(values: Sequence[Any], queue: str, now: int) -> list[Claim]:
+    """Claims, from six values each, or fourteen where the first is negative."""
+    made = []
+    at, end = 0, len(values)
+    while at < end:
+        if values[at] < 0:
+            made.append(_claim(queue, *values[at : at + CLAIM_VALUES]))
+            at += CLAIM_VALUES
+            continue
+        claim, id, serial, event, data, created = values[at : at + PLAIN_VALUES]
+        born = int(created)
+        made.append(
+            _tuple(
+                Claim,
+                (
+                    *(claim, id.decode(), int(serial), queue, word(event), data, DEFAULT_OPTIONS),
+                    *(0, 1, 0, 0, born, born, None, now),
+                ),
+            )
+        )
+        at += PLAIN_VALUES
+    return made
 
 
 def _claim(
@@ -173,7 +192,7 @@ def _claim(
 ) -> Claim:
     created_at = int(created)
     values = (
-        claim,
+        -claim,
         id.decode(),
         int(serial),
         queue,

@@ -335,7 +335,7 @@ class RedisEngine:
 
     def _claimed(self, queue: str, values: Sequence[Any]) -> Claimed:
         now, told, rest = self._told(values, queue, HEAD + 1)
-        jobs = decode.claims(rest, queue)
+        jobs = decode.claims(rest, queue, now)
         return self._answered(queue, Claimed(now, told, *_tail(values), jobs, bool(values[HEAD])), values)
 
     def _controlled(self, queue: str, values: Sequence[Any]) -> Controlled:

@@ -23,7 +23,7 @@ KEYS: dict[str, tuple[str, str]] = {
     "FINISHED": (":finished:", "stream by state: the finished jobs in the order of their ends"),
     "INDEX": (":index", "stream by emission number: every job"),
     "LEASES": (":leases", "sorted set by the end of the lease: the workers that hold jobs"),
-    "CLAIM": (":claim:", "string by claim number: the id of the active job"),
+    "CLAIM": (":claim:", "string by claim number: which job it is, its id at the end"),
     "HELD": (":held:", "set by worker: the claims under its lease"),
     "REAPED": (":reaped:", "set by worker: the claims it took over from a lost worker"),
     "MARKS": (":marks", "set: the claims whose jobs are to be cancelled"),

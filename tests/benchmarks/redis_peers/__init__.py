@@ -1,0 +1,1 @@
+"""Who is measured beside us on Redis, each in processes of its own; begin with `peer.py`."""

@@ -81,15 +81,24 @@ def test_stopping_ends_the_process_and_removes_its_folder() -> None:
         os.kill(pid, 0)
 
 
-def test_a_server_ends_with_the_process_that_started_it_even_if_that_is_killed() -> None:
+@pytest.mark.parametrize("how", ["alone", "with its group"])
+def test_a_server_ends_with_the_process_that_started_it_even_if_that_is_killed(how: str) -> None:
     code = "from tests.servers import *; s = Server(server_kinds()[0]); print(s.port, s.folder, flush=True); input()"
     with subprocess.Popen(
-        [sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     ) as parent:
         assert parent.stdout is not None
         port, folder = parent.stdout.readline().split()
         assert _listens(int(port))
-        parent.send_signal(signal.SIGKILL)
+        if how == "alone":
+            os.kill(parent.pid, signal.SIGKILL)
+        else:
+            os.killpg(parent.pid, signal.SIGKILL)
         parent.wait()
     deadline = monotonic() + PATIENCE_S
     while Path(folder).exists() or _listens(int(port)):

@@ -79,7 +79,10 @@ end
 -- The job of that id is waiting or delayed.
 local function meet(job, entry, run_at, facts)
   if not entry.replace then
-    if entry.awaited then call('HSET', JOB .. job.id, 'awaited', '1', 'rare', '1') end
+    if entry.awaited then
+      call('HSET', JOB .. job.id, 'awaited', '1')
+      make_rare(job)
+    end
     append(facts, DUPLICATE, entry.event, job.id, '')
     return DUPLICATE, job.id, job.serial
   end
@@ -111,7 +114,8 @@ local function record(job, entry, run_at, facts)
     if not entry.window and entry.event ~= old[1] then call('HDEL', key, 'window') end
   else
     call('HSET', key, 'serial', int(serial), 'created', NOW, 'first', NOW)
-    call('HSET', JOB .. job.id, 'next', int(serial), 'rare', '1')
+    call('HSET', JOB .. job.id, 'next', int(serial))
+    make_rare(job)
     job.next = int(serial)
   end
   call('HSET', key, 'rare', '1', 'emission', emissions, unpack(content_of(entry, due)))

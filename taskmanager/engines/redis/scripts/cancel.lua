@@ -15,7 +15,8 @@ if not job then
   changed = drop_recorded(id, ARGV[6], REQUESTED)
 elseif job.state == ACTIVE then
   changed = not job.cancel or job.next ~= false
-  call('HSET', key, 'cancel', '1', 'rare', '1')
+  call('HSET', key, 'cancel', '1')
+  make_rare(job)
   call('SADD', MARKS, job.claim)
   if job.next then
     drop_follow_up(job, REQUESTED)

@@ -1,8 +1,10 @@
 -- claim: hands out waiting jobs under the worker's lease, which it renews.
 --
 -- ARGV   3 worker   4 limit   5 lease in ms   6 losses that make a suspect   7... the claims in the worker's hands
--- Answer head, whether more is claimable, number of facts, facts, then 14 values a job: claim number, id, serial,
---        event, data, options, priority, attempt, failures, losses, created, run_at, schedule, started.
+-- Answer head, whether more is claimable, number of facts, facts, then for a plain job, which starts now for the first
+--        time, six values: claim number, id, serial, event, data, created; for any other 14, with the claim number
+--        negative: that, id, serial, event, data, options, priority, attempt, failures, losses, created, run_at,
+--        schedule, started.
 -- Cost   some four calls a job; at most DUE_LIMIT jobs are looked at.
 -- Needs  places leases
 
@@ -12,7 +14,7 @@ make_room()
 make_due(facts)
 local held = HELD .. worker
 local more = not hand_again(jobs, held, 7, limit)
-local free = limit - #jobs / 14
+local free = limit - #jobs / 14 -- none of these is plain
 local looked, taken, named = 0, {}, {}
 local holds_suspect
 
@@ -23,43 +25,42 @@ local function has_suspect()
   if holds_suspect == nil then
     holds_suspect = false
     for _, number in ipairs(call('SMEMBERS', held)) do
-      if is_suspect(call('HGET', JOB .. call('GET', CLAIM .. number), 'losses')) then holds_suspect = true end
+      if is_suspect(call('HGET', JOB .. claimed_id(call('GET', CLAIM .. number)), 'losses')) then holds_suspect = true end
     end
   end
   return holds_suspect
 end
 
-local function start(id, attempt)
+local function start(id, attempt, named_as)
   claims = claims + 1
-  call('HSET', JOB .. id, 'state', ACTIVE, 'attempt', attempt, 'claim', claims, 'worker', worker, 'started', NOW)
-  taken[#taken + 1] = claims
-  named[#named + 1] = CLAIM .. claims
-  named[#named + 1] = id
+  local number = int(claims)
+  call('HSET', JOB .. id, 'state', ACTIVE, 'attempt', attempt, 'claim', number, 'worker', worker, 'started', NOW)
+  taken[#taken + 1] = number
+  named[#named + 1] = CLAIM .. number
+  named[#named + 1] = named_as
   free = free - 1
 end
 
 local function hand_out(id, f)
   local attempt = int(tonumber(f[6] or 0) + 1)
-  start(id, attempt)
+  start(id, attempt, rare_claim(id))
   if f[14] or f[15] or f[16] or f[17] then call('HDEL', JOB .. id, 'cancel', 'requeued', 'reaped', 'aside') end
   f[6], f[12] = attempt, NOW
   as_claim(jobs, claims, id, f)
 end
 
 -- A plain job: no priority or options, never run, no expiry, nothing before.
-local function hand_out_plain(id, f)
-  start(id, '1')
+local function hand_out_plain(entry, id, f)
+  start(id, '1', plain_claim(entry, f[1], f[2], id))
   local at = #jobs
-  jobs[at + 1], jobs[at + 2], jobs[at + 3], jobs[at + 4], jobs[at + 5] = claims, id, f[1], f[2], f[3]
-  jobs[at + 6], jobs[at + 7], jobs[at + 8], jobs[at + 9], jobs[at + 10] = false, false, '1', false, false
-  jobs[at + 11], jobs[at + 12], jobs[at + 13], jobs[at + 14] = f[4], false, false, NOW
+  jobs[at + 1], jobs[at + 2], jobs[at + 3], jobs[at + 4], jobs[at + 5], jobs[at + 6] = claims, id, f[1], f[2], f[3], f[4]
 end
 
 -- One entry that this worker was delivered, or that was set aside: it starts, expires, or is (still) set aside.
 local function look_at(line, order, id)
   looked = looked + 1
   local plain = call('HMGET', JOB .. id, 'serial', 'event', 'data', 'created', 'rare')
-  if not plain[5] then return hand_out_plain(id, plain) end
+  if not plain[5] then return hand_out_plain(order, id, plain) end
   local f = call('HMGET', JOB .. id, unpack(CLAIM_FIELDS))
   if f[13] and tonumber(f[13]) < now then
     local job = fetch(id)

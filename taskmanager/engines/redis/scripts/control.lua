@@ -129,7 +129,8 @@ function commands.await()
   local job = find(first, second)
   if job then
     local key, changed = JOB .. first, not job.awaited
-    call('HSET', key, 'awaited', '1', 'rare', '1')
+    call('HSET', key, 'awaited', '1')
+    make_rare(job)
     if FINAL[job.state] then keep_outcome(key, first, job.serial) end
     show(key, first)
     return nil, 0, changed

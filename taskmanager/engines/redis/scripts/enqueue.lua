@@ -46,9 +46,10 @@ for at = 5, #ARGV, 4 do
   local key = JOB .. id
   if more == '' and not call('HGET', key, 'state') then
     emissions, tide = emissions + 1, tide + 1
-    call('HSET', key, 'state', WAITING, 'event', event, 'data', data, 'serial', emissions, 'order', tide, 'created', NOW)
-    call('XADD', line, tide .. '-0', 'id', id)
-    call('XADD', INDEX, emissions .. '-0', 'id', id)
+    local serial, order = int(emissions), int(tide)
+    call('HSET', key, 'state', WAITING, 'event', event, 'data', data, 'serial', serial, 'order', order, 'created', NOW)
+    call('XADD', line, order .. '-0', 'id', id)
+    call('XADD', INDEX, serial .. '-0', 'id', id)
     verdicts[#verdicts + 1] = emissions
   else
     local entry = more == '' and {} or cjson.decode(more)

@@ -16,7 +16,7 @@ keep_lease(worker, lease)
 for at = 6, first - 1, 4 do
   local claim, number, kind, text = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   if call('SISMEMBER', held, claim) == 1 then
-    local id = call('GET', CLAIM .. claim)
+    local id = claimed_id(call('GET', CLAIM .. claim))
     local key = JOB .. id
     local f = call('HMGET', key, 'heard', 'attempt', 'event')
     local of, heard = string.match(f[1] or '', '^(%d+) (%d+)$')

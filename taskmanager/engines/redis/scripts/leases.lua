@@ -27,12 +27,12 @@ local function beyond(key, first)
   return numbers
 end
 
--- What a worker needs of a job that it is handed, as 14 values; see the header of claim.lua.
+-- What a worker needs of a job that it is handed, as 14 values, the claim number negative; see the header of claim.lua.
 local CLAIM_FIELDS = { 'serial', 'event', 'data', 'options', 'priority', 'attempt', 'failures', 'losses', 'created',
   'run_at', 'schedule', 'started', 'expires', 'cancel', 'requeued', 'reaped', 'aside' }
 local function as_claim(jobs, number, id, f)
   local at = #jobs
-  jobs[at + 1], jobs[at + 2] = number, id
+  jobs[at + 1], jobs[at + 2] = -number, id
   for field = 1, 12 do jobs[at + 2 + field] = f[field] end
 end
 
@@ -41,7 +41,7 @@ local function hand_again(jobs, key, first, limit)
   local numbers = beyond(key, first)
   for place, number in ipairs(numbers) do
     if place > limit then return false end
-    local id = call('GET', CLAIM .. int(number))
+    local id = claimed_id(call('GET', CLAIM .. int(number)))
     as_claim(jobs, number, id, call('HMGET', JOB .. id, unpack(CLAIM_FIELDS)))
   end
   return true

@@ -21,7 +21,7 @@ local function line_of(priority)
   return LINE .. priority
 end
 
-local function member(emission, id) return string.format('%016.0f', emission) .. id end
+local function member(emission, id) return format('%016d', emission) .. id end
 local function index(emission, id) call('XADD', INDEX, int(emission) .. '-0', 'id', id) end
 local function unindex(emission) call('XDEL', INDEX, int(emission) .. '-0') end
 
@@ -58,6 +58,8 @@ end
 
 -- ---- records
 --
+-- A claim's name says which job it is: 'r' and its id, or for a plain one 'p', its line's entry, serial, event and id,
+-- so that its end need not look at the record.
 -- Most jobs are plain: they have only what every job has, and have not run before. One that has more says so in its
 -- field `rare`, so that the hot path need not ask for twenty fields that are not there.
 
@@ -71,6 +73,19 @@ local function fetch(id)
     priority = f[5] or '0', run_at = tonumber(f[6] or f[7]), attempt = tonumber(f[8] or 0), schedule = f[9],
     awaited = f[10], next = f[11], opens = f[12], losses = tonumber(f[13] or 0), aside = f[14], event = f[15],
     dead = f[16], claim = f[17], cancel = f[18], requeued = f[19] }
+end
+
+local function plain_claim(entry, serial, event, id) return 'p' .. entry .. ' ' .. serial .. ' ' .. event .. ' ' .. id end
+local function rare_claim(id) return 'r' .. id end
+
+local function claimed_id(name)
+  return string.sub(name, 1, 1) == 'r' and string.sub(name, 2) or string.match(name, '^%S+ %S+ %S+ (.*)$')
+end
+
+-- A job that has more than a plain one, from now on.
+local function make_rare(job)
+  call('HSET', JOB .. job.id, 'rare', '1')
+  if job.state == ACTIVE then call('SET', CLAIM .. job.claim, rare_claim(job.id)) end
 end
 
 local function state_of(job)

@@ -4,12 +4,13 @@
 -- ARGV   1 now in ms, or '' for the server's TIME   2 the queue's name   then what the verb's header says
 -- The loader puts the names of keys and the words of the domain (states, steps, reasons, limits) in front of this.
 --
--- Numbers from Redis are text, absent fields are false. A moment goes back as text through `int`: where Lua joins a
--- number of more than 14 digits to a text, it writes an exponent.
+-- Numbers from Redis are text, absent fields are false. They go back as text through `int`: Lua's own way of writing a
+-- number is slow, and has an exponent from 15 digits on.
 
 local call = redis.call
 local unpack = unpack or table.unpack
-local function int(number) return string.format('%.0f', number) end
+local format = string.format
+local function int(number) return format('%d', number) end
 
 local now, micros
 if ARGV[1] == '' then

@@ -28,7 +28,7 @@ for place, one in ipairs(lapsed) do
     break
   end
   local number = int(one.number)
-  local id = call('GET', CLAIM .. number)
+  local id = claimed_id(call('GET', CLAIM .. number))
   local key = JOB .. id
   local f = call('HMGET', key, 'order', 'priority', 'losses', 'cancel')
   call('SREM', one.key, number)
@@ -40,7 +40,7 @@ for place, one in ipairs(lapsed) do
   claims = claims + 1
   call('HSET', key, 'claim', claims, 'reaped', '1', 'rare', '1')
   call('SADD', REAPED .. worker, claims)
-  call('SET', CLAIM .. claims, id)
+  call('SET', CLAIM .. int(claims), rare_claim(id))
   as_claim(jobs, claims, id, call('HMGET', key, unpack(CLAIM_FIELDS)))
 end
 keep_lease(worker, lease)

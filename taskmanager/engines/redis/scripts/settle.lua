@@ -19,12 +19,13 @@ local forms = {}
 for at = 8, 7 + tonumber(ARGV[7]) do
   local form = cjson.decode(ARGV[at])
   form.is_plain = form.kind == COMPLETED and form.max_attempts and form.failures == 0 and form.losses == 0
-    and not form.error and not form.reason and not transient[COMPLETED]
+    and not form.error and not form.reason
   forms[#forms + 1] = form
 end
 local first = 8 + #forms
 local held, reaped = HELD .. worker, REAPED .. worker
 local left, written, hows, told = {}, {}, {}, {}
+local nameless, gone = {}, {}
 
 -- The history of a job's hand-outs, a line each; the oldest go.
 local function with_run(runs, line)
@@ -50,37 +51,44 @@ local function dead_letter(id, f, form)
   return cjson.encode({ stream = form.dead_letter, entry = entry, reason = reason, at = now, attempts = tonumber(f[2]) })
 end
 
-local function leave(line, order)
+local function leave(line, entry)
   local leaving = left[line] or {}
   left[line] = leaving
-  leaving[#leaving + 1] = order .. '-0'
+  leaving[#leaving + 1] = entry
 end
 
 local function run_line(attempt, owner, started, step, error)
   return '[' .. attempt .. ',' .. owner .. ',' .. started .. ',' .. NOW .. ',"' .. step .. '",' .. error .. ']'
 end
 
--- A plain job that is completed, and stays: most of all. Its one run reads from its other fields, so no history is
--- written, and its record stays as small as a server likes it (values over 64 bytes make a hash four times as large).
-local function write_plain(id, f, result, form)
-  leave('0', f[2])
-  ends = ends + 1
-  if result == '' then
-    call('HSET', JOB .. id, 'state', COMPLETED, 'order', ends, 'finished', NOW)
-  else
-    call('HSET', JOB .. id, 'state', COMPLETED, 'order', ends, 'finished', NOW, 'result', result)
+-- A plain job that is completed: most of all. Its one run reads from its other fields, so no history is written, and
+-- its record stays as small as a server likes it (values over 64 bytes make a hash four times as large).
+local function write_plain(name, result, form)
+  local entry, serial, event, id = string.match(name, '^p(%S+) (%S+) (%S+) (.*)$')
+  leave('0', entry)
+  local key = JOB .. id
+  if transient[COMPLETED] then
+    nameless[#nameless + 1] = serial .. '-0'
+    gone[#gone + 1] = key
+    gone[#gone + 1] = LOGS .. id
+    return 0, id, event, '1'
   end
-  if form.max_attempts ~= 1 then call('HSET', JOB .. id, 'max', form.max_attempts) end
-  call('XADD', FINISHED .. COMPLETED, ends .. '-0', 'id', id, 'at', NOW)
-  return 0, f[1], '1'
+  ends = ends + 1
+  local order = int(ends)
+  if result == '' then
+    call('HSET', key, 'state', COMPLETED, 'order', order, 'finished', NOW)
+  else
+    call('HSET', key, 'state', COMPLETED, 'order', order, 'finished', NOW, 'result', result)
+  end
+  if form.max_attempts ~= 1 then call('HSET', key, 'max', form.max_attempts) end
+  call('XADD', FINISHED .. COMPLETED, order .. '-0', 'id', id, 'at', NOW)
+  return 0, id, event, '1'
 end
 
-local function write(claim, unstarted, result, form, id, is_reaped)
+local function write(claim, unstarted, result, form, name, is_reaped)
+  if form.is_plain and unstarted == '0' and string.sub(name, 1, 1) == 'p' then return write_plain(name, result, form) end
+  local id = claimed_id(name)
   local key = JOB .. id
-  if form.is_plain and unstarted == '0' then
-    local plain = call('HMGET', key, 'event', 'order', 'rare')
-    if not plain[3] then return write_plain(id, plain, result, form) end
-  end
   local f = call('HMGET', key, 'event', 'attempt', 'serial', 'emission', 'order', 'priority', 'started', 'runs',
     'cancel', 'next', 'awaited', 'schedule', 'opens', 'losses', 'failures', 'worker', 'run_at', 'error', 'dead', 'data')
   local to, step, reason, how, letter = form.to, form.kind, form.reason, 0, form.dead_letter
@@ -92,7 +100,7 @@ local function write(claim, unstarted, result, form, id, is_reaped)
     end
   end
   local line = f[6] or '0'
-  leave(line, f[5])
+  leave(line, f[5] .. '-0')
   if f[9] then call('SREM', MARKS, claim) end
 
   local losses = tonumber(f[14] or 0)
@@ -131,7 +139,7 @@ local function write(claim, unstarted, result, form, id, is_reaped)
     call('HSET', key, unpack(fields))
     line_up(id, line)
   end
-  return how + (is_reaped and 4 or 0), f[1], f[2]
+  return how + (is_reaped and 4 or 0), id, f[1], f[2]
 end
 
 local numbers, names = {}, {}
@@ -140,7 +148,7 @@ for at = first, #ARGV, 4 do
   names[#names + 1] = CLAIM .. ARGV[at]
 end
 if #numbers > 0 then
-  local is_held, ids = call('SMISMEMBER', held, unpack(numbers)), call('MGET', unpack(names))
+  local is_held, said = call('SMISMEMBER', held, unpack(numbers)), call('MGET', unpack(names))
   for place, claim in ipairs(numbers) do
     local at = first + 4 * (place - 1)
     local is_ours, is_reaped = is_held[place] == 1, false
@@ -151,9 +159,9 @@ if #numbers > 0 then
     if is_ours and not written[claim] then
       written[claim] = true
       local form = forms[tonumber(ARGV[at + 3])]
-      local how, event, attempt = write(claim, ARGV[at + 1], ARGV[at + 2], form, ids[place], is_reaped)
+      local how, id, event, attempt = write(claim, ARGV[at + 1], ARGV[at + 2], form, said[place], is_reaped)
       hows[place] = how
-      told[3 * place - 2], told[3 * place - 1], told[3 * place] = ids[place], event, attempt
+      told[3 * place - 2], told[3 * place - 1], told[3 * place] = id, event, attempt
     else
       hows[place] = -1
       told[3 * place - 2], told[3 * place - 1], told[3 * place] = '', '', ''
@@ -166,6 +174,10 @@ end
 for line, entries in pairs(left) do
   call('XACK', LINE .. line, GROUP, unpack(entries))
   call('XDEL', LINE .. line, unpack(entries))
+end
+if #gone > 0 then
+  call('XDEL', INDEX, unpack(nameless))
+  call('DEL', unpack(gone))
 end
 end_lease(worker)
 save()

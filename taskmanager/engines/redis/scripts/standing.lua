@@ -40,7 +40,7 @@ local function standing(state, limit)
   elseif state == ACTIVE then
     for _, worker in ipairs(call('ZRANGE', LEASES, 0, -1)) do
       for _, number in ipairs(call('SUNION', HELD .. worker, REAPED .. worker)) do
-        ids[#ids + 1] = call('GET', CLAIM .. number)
+        ids[#ids + 1] = claimed_id(call('GET', CLAIM .. number))
       end
     end
   else

@@ -91,6 +91,7 @@ class VirtualLoop(SchedulingLoop):
         self.threads = Threads(self)
         self.tasks_made = 0
         self.pilots: set[asyncio.Task[Any] | None] = set()
+        self._kept: list[asyncio.Future[Any]] = []
         self._halted = False
         self._drives = 0
         self._failure: BaseException | None = None
@@ -223,6 +224,14 @@ class VirtualLoop(SchedulingLoop):
         self._failure = error
         self._halted = True
 
+    def keep(self, waited_for: asyncio.Future[Any]) -> None:
+        """Holds what nobody will bring, and thereby whoever waits for it, to the end of the world.
+
+        The collector would sweep both away at a moment of chance, and run `finally` blocks then; and asyncio would
+        complain of a task that was pending.
+        """
+        self._kept.append(waited_for)
+
     # ---- asyncio's own ways to run a loop
 
     def run_until_complete(self, future: Any) -> Any:
@@ -284,4 +293,5 @@ class VirtualLoop(SchedulingLoop):
         for entry in self._timers.heap:
             entry[2].cancel()
         self._real_timers.clear()
+        self._kept.clear()
         super().close()

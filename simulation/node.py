@@ -111,7 +111,6 @@ class Node:
         self._wire: Wire | None = None
         self._alive = AsyncExitStack()
         self._boots = 0
-        self._dying: list[asyncio.Task[Any]] = []
 
     @property
     def is_up(self) -> bool:
@@ -165,12 +164,10 @@ class Node:
         worker.kill()
         self._alive = AsyncExitStack()
         loop = self._exchange.loop
-        # Kept, for who waits in a `finally` for what nobody brings is otherwise known to the collector alone.
-        self._dying = [task for task in self._dying if not task.done()]
         for task in sorted(asyncio.all_tasks(loop), key=hash):
             if isinstance(task, Task) and task.node is self:
                 task.cancel()
-                self._dying.append(task)
+                loop.keep(task)  # it may wait in a `finally` for what nobody brings
         loop.threads.abandon(lambda origin: origin.get(current_node) is self)
         for key in (worker.keeper, worker.janitor):
             loop.forget(key)

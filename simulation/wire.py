@@ -81,7 +81,6 @@ class Exchange:
         self.is_stepping = False
         self._asked: deque[_Call] = deque()
         self._own: deque[_Call] = deque()
-        self._never: list[asyncio.Future[Any]] = []
         self._flying: asyncio.Task[Any] | None = None
         self._allowed: int | None = None
         self._steps = 0
@@ -100,7 +99,7 @@ class Exchange:
     def dispatch(self) -> None:
         call = (self._asked or self._own).popleft()
         if call.wire.is_cut:
-            self.never_answer(call.reply)  # whoever asked is gone, and the store was not reached
+            self.loop.keep(call.reply)  # whoever asked is gone, and the store was not reached
             return
         if call.reply.done():
             return
@@ -129,14 +128,14 @@ class Exchange:
         if (error := task.exception()) is None:
             self._answer(call, task.result())
         elif call.wire.is_cut:
-            self.never_answer(call.reply)
+            self.loop.keep(call.reply)
         elif not call.reply.done():
             call.reply.set_exception(error)
 
     def _answer(self, call: _Call, answer: Any) -> None:
         # The caller is resumed before those whom its call wakes, as where it was answered on the spot.
         if call.wire.is_cut:
-            self.never_answer(call.reply)
+            self.loop.keep(call.reply)
         elif not call.reply.done():
             call.reply.set_result(answer)
         self.take_effect(call.wire.owner, call.queue, answer)
@@ -229,18 +228,11 @@ class Exchange:
             if job is not None and job.dead_letter is not None:
                 self.dead_letters[fact.event] += 1
 
-    def never_answer(self, reply: asyncio.Future[Any]) -> None:
-        """Who waits for this waits to the end of the world, and must not be swept away before by the collector.
-
-        It would run his `finally` blocks at a moment of chance, and asyncio would complain of a task that is pending.
-        """
-        self._never.append(reply)
-
     def close(self) -> None:
         """The world ends: what was asked is not answered any more."""
         for calls in (self._asked, self._own):
-            self._never += [call.reply for call in calls]
-            calls.clear()
+            while calls:
+                self.loop.keep(calls.popleft().reply)
         if self.store.suspends:
             self.loop.drive(until=lambda: not self.in_flight())
             self._fly(self.store.close())
@@ -289,7 +281,7 @@ class Wire:
             return answer
         reply: asyncio.Future[T] = exchange.loop.create_future()
         if self.is_cut:
-            exchange.never_answer(reply)
+            exchange.loop.keep(reply)
         else:
             exchange.submit(_Call(self, start, reply, queue))
         return await reply

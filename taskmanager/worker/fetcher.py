@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("taskmanager")
 
 _BROKEN_PAUSE_S = 1.0
+_PORTIONS = 4
+"""A claim takes at most so much of the slots, so that while some jobs are fetched, others run and others are settled."""
 _GLANCE_S, _GLANCE_ROUNDS = 0.05, 16
 """A busy worker glances at the quiet queues after so long, or so many rounds, whichever comes first."""
 
@@ -126,7 +128,7 @@ class Fetcher:
             if free <= 0 or self._stopping:
                 return
             del self._promising[queue]
-            share = min(-(-free // (len(turn) - place)), -(-self._worker.settings.concurrency // 2))
+            share = min(-(-free // (len(turn) - place)), -(-self._worker.settings.concurrency // _PORTIONS))
             answer = await self._claim(queue, share)
             if answer.more:
                 self._promising[queue] = None

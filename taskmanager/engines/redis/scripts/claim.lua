@@ -10,7 +10,7 @@
 
 local worker, limit, lease, suspect = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local facts, jobs = {}, {}
-make_room()
+if paused then make_room() end -- else reading the lines comes first, which needs none
 make_due(facts)
 local held = HELD .. worker
 local more = not hand_again(jobs, held, 7, limit)
@@ -117,9 +117,10 @@ end
 
 -- Whether this worker could be handed anything of what has not been delivered yet.
 local function is_claimable(line)
-  local left = call('XLEN', line) - call('XPENDING', line, GROUP)[1]
-  if left == 0 then return false end
-  local after = '(' .. call('XINFO', 'GROUPS', line)[1][8]
+  local group = call('XINFO', 'GROUPS', line)[1]
+  if call('XLEN', line) == group[6] then return false end
+  if not has_losses then return true end
+  local after = '(' .. group[8]
   for _, count in ipairs({ 1, DUE_LIMIT }) do -- the first will mostly do
     for _, entry in ipairs(call('XRANGE', line, after, '+', 'COUNT', count)) do
       if not is_suspect(call('HGET', JOB .. id_of(entry), 'losses')) or not has_suspect() then return true end

@@ -23,7 +23,7 @@ end
 local NOW = int(now)
 
 local meta = call('HMGET', META, 'emissions', 'tide', 'claims', 'revisions', 'ends', 'lines', 'paused', 'aside', 'mark',
-  'schedule_at')
+  'schedule_at', 'has_losses')
 
 -- A store is real or simulated; its first writer says which. Any answer may be this refusal instead.
 local MINE = ARGV[1] == '' and 'real' or 'simulated'
@@ -32,7 +32,7 @@ if mark and mark ~= MINE then return { 'MARKED', mark } end
 
 local emissions, tide, claims = tonumber(meta[1] or 0), tonumber(meta[2] or 0), tonumber(meta[3] or 0)
 local revisions, ends, aside = tonumber(meta[4] or 0), tonumber(meta[5] or 0), tonumber(meta[8] or 0)
-local paused, schedule_at = meta[7] == '1', meta[10]
+local paused, schedule_at, has_losses = meta[7] == '1', meta[10], meta[11]
 
 local function later(delay) return math.min(now + delay, LATEST_MS) end
 

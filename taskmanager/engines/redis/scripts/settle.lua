@@ -111,6 +111,10 @@ local function write(claim, unstarted, result, form, name, is_reaped)
   if form.failures > 0 then append(fields, 'failures', int(tonumber(f[15] or 0) + form.failures)) end
   if form.losses > 0 then
     losses = losses + form.losses
+    if not has_losses then
+      call('HSET', META, 'has_losses', '1') -- from now on a line may hold suspects
+      has_losses = '1'
+    end
     append(fields, 'losses', int(losses))
   end
   if form.max_attempts then append(fields, 'max', int(form.max_attempts)) end

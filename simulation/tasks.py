@@ -29,6 +29,7 @@ class Task(asyncio.Task[T]):
         loop.tasks_made = self.number = loop.tasks_made + 1
         self.node = current_node.get() if context is None else context.get(current_node)
         super().__init__(coro, loop=loop, name=f"Task-{self.number}" if name is None else str(name), context=context)
+        loop.tasks.add(self)
 
     def __hash__(self) -> int:
         return self.number

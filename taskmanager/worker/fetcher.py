@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 log = logging.getLogger("taskmanager")
 
 _BROKEN_PAUSE_S = 1.0
+_LAST_ANSWER_S = 1.0
+"""How long a stop waits for a store that does not answer the claim in flight, which may have brought something."""
 _PORTIONS = 4
-"""A claim takes at most so much of the slots, so that while some jobs are fetched, others run and others are settled."""
+"""A claim takes at most one in so many slots: while its jobs run and are settled, the next are fetched."""
 _GLANCE_S, _GLANCE_ROUNDS = 0.05, 16
 """A busy worker glances at the quiet queues after so long, or so many rounds, whichever comes first."""
 
@@ -44,6 +46,7 @@ class Fetcher:
         self._due: dict[str, int] = {}
         self._full = False
         self._stopping = False
+        self._stopped_s = 0.0
         self._heard = (0, 0.0)
         self._glanced_s = 0.0
         self._rounds = 0
@@ -60,8 +63,8 @@ class Fetcher:
             self._alarm.ring()
 
     def stop(self) -> None:
-        """No new claims; `run` returns when the one in flight is answered."""
-        self._stopping = True
+        """No new claims; `run` returns when the one in flight is answered, or the store stays away."""
+        self._stopping, self._stopped_s = True, monotonic()
         self._alarm.ring()
 
     async def run(self) -> None:
@@ -128,7 +131,9 @@ class Fetcher:
             if free <= 0 or self._stopping:
                 return
             del self._promising[queue]
-            share = min(-(-free // (len(turn) - place)), -(-self._worker.settings.concurrency // _PORTIONS))
+            share = -(-free // (len(turn) - place))
+            if not self._worker.runtime.simulated:
+                share = min(share, -(-self._worker.settings.concurrency // _PORTIONS))
             answer = await self._claim(queue, share)
             if answer.more:
                 self._promising[queue] = None
@@ -141,7 +146,7 @@ class Fetcher:
             engine = await worker.connection.engine()
             return await engine.claim(queue, worker.name, worker.holds(queue), limit, settings.lease_ms, suspect_losses)
 
-        answer = await resend(claim, worker.runtime.rng, for_s=None, is_over=lambda: self._stopping)
+        answer = await resend(claim, worker.runtime.rng, for_s=None, is_over=self._is_given_up)
         self._tides[queue] = answer.tide
         received_s = monotonic()
         self._heard = (answer.now, received_s)
@@ -152,3 +157,6 @@ class Fetcher:
         worker.notice(queue, answer)
         worker.take(queue, answer, received_s)
         return answer
+
+    def _is_given_up(self) -> bool:
+        return self._stopping and monotonic() - self._stopped_s > _LAST_ANSWER_S

@@ -70,7 +70,6 @@ class Connections:
         self._idle.append(connection)
         return answer
 
-
     async def _send(self, connection: Any, command: tuple[Any, ...]) -> None:
         if self.address.is_fake:
             await connection.send_command(*command)

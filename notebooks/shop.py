@@ -41,7 +41,7 @@ class Mailer:
         await asyncio.sleep(0.3)
 
 
-tm = TaskManager(db="memory://", ctx={"mailer": Mailer()}, concurrency=8)
+tm = TaskManager(ctx={"mailer": Mailer()}, concurrency=8)
 
 
 # ---- at the counter

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from taskmanager import TaskManager
+from tests.house.source import ROOT
 from tests.servers import Server, Servers
 
 APP = """
@@ -164,3 +166,14 @@ def test_what_cannot_be_served_is_said_in_a_line(ground: Ground, words: tuple[st
     assert says in errors
     assert "secret" not in errors
     assert "Traceback" not in errors
+
+
+def test_the_readmes_command_serves_the_shop_from_a_file(ground: Ground) -> None:
+    [command] = re.findall(r"^\$ \.venv/bin/taskmanager run (.*)$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    process = ground.start(f"{ROOT}/{command}")
+    log = ground.folder / "tasks.db-wal"
+    ground.until(lambda: log.exists() and log.stat().st_size > 0)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0
+    assert f"serving {ROOT}/{command} on sqlite:///tasks.db" in errors

@@ -29,7 +29,7 @@ log = logging.getLogger("taskmanager")
 _BROKEN_PAUSE_S = 1.0
 _LAST_ANSWER_S = 1.0
 """How long a stop waits for a store that does not answer the claim in flight, which may have brought something."""
-_PORTIONS = 4
+_PORTIONS = 3
 """A claim takes at most one in so many slots: while its jobs run and are settled, the next are fetched."""
 _GLANCE_S, _GLANCE_ROUNDS = 0.05, 16
 """A busy worker glances at the quiet queues after so long, or so many rounds, whichever comes first."""

@@ -72,7 +72,7 @@ class Janitor:
             self._agenda.put(Duty.REAP, queue, answer.lease_at)
             if answer.lease_at is not None:
                 self._wake_for(answer.lease_at)
-        if not answer.replayed:
+        if not answer.replayed and (isinstance(answer, Settled) or answer.facts):
             self._count_ends(queue, answer)
 
     async def run(self) -> None:

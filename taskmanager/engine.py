@@ -196,7 +196,10 @@ class Requeue(NamedTuple):
 
 
 class RequeueAll(NamedTuple):
-    """`Requeue` for up to `limit` failed jobs (of one event), oldest end first."""
+    """`Requeue` for up to `limit` failed jobs (of one event), oldest end first.
+
+    An engine may stop sooner, but not at none while there are any.
+    """
 
     event: str | None
     limit: int = DUE_LIMIT

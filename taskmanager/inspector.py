@@ -208,8 +208,6 @@ class Inspector:
         total = 0
         while (count := (await self._control(queue, command)).count) > 0:
             total += count
-            if count < command.limit:
-                break
         return total
 
     async def _numbered(

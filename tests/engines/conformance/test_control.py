@@ -8,6 +8,7 @@ import pytest
 
 from taskmanager.engine import (
     AWAITED_MS,
+    DUE_LIMIT,
     Await,
     Command,
     Delete,
@@ -18,6 +19,7 @@ from taskmanager.engine import (
     Requeue,
     RequeueAll,
     Resume,
+    Settlement,
     Unschedule,
 )
 from taskmanager.job import Kind, State
@@ -171,6 +173,16 @@ async def test_requeue_all_takes_failed_jobs_of_one_event_or_all_oldest_end_firs
     assert (three.count, told(three)) == (1, [(Kind.REQUEUED, "j00000")])
     assert (await world.control(RequeueAll(None))).count == 0
     assert await world.line() == ["other", "j00002", "j00001", "j00000"]
+
+
+async def test_requeue_all_finds_an_event_behind_many_others(world: World) -> None:
+    await world.enqueue(*emissions(DUE_LIMIT))
+    await world.enqueue(emission("last", event="rare"))
+    while claims := (await world.claim(200)).jobs:
+        await world.settle(*(Settlement(claim.number, failed()) for claim in claims))
+    answer = await world.control(RequeueAll("rare"))
+    assert (answer.count, told(answer)) == (1, [(Kind.REQUEUED, "last")])
+    assert (await world.control(RequeueAll("unknown"))).count == 0
 
 
 async def test_a_requeued_occurrence_is_live_again(world: World) -> None:

@@ -82,8 +82,9 @@ function commands.requeue_all()
       if count == limit then break end
     end
   end
-  if #entries == DUE_LIMIT and count < limit then shown = { seen } end
-  return nil, count, count > 0
+  if #entries < DUE_LIMIT or count > 0 then return nil, count, count > 0 end
+  shown = { seen }
+  return nil, 0, false, true
 end
 
 function commands.delete()
@@ -153,5 +154,5 @@ function commands.await()
   end
 end
 
-local refused, count, changed = commands[ARGV[5]]()
-return ruling(ARGV[3], ARGV[4], refused, count, changed)
+local refused, count, changed, goes_on = commands[ARGV[5]]()
+return ruling(ARGV[3], ARGV[4], refused, count, changed, goes_on)

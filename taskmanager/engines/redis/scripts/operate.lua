@@ -11,12 +11,14 @@ local function show(key, id)
   append(shown, 'id', id)
 end
 
-local function ruling(caller, number, refused, count, changed)
+-- `goes_on`: the caller is to look further under the same number, so this is not the answer to keep.
+local function ruling(caller, number, refused, count, changed, goes_on)
   save()
   local answer = head('')
   append(answer, refused or '', count or 0, changed and 1 or 0, #facts / 4)
   extend(answer, facts)
   extend(answer, shown or {})
+  if goes_on then return answer end
   return remember(caller, number, answer)
 end
 

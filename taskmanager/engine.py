@@ -51,10 +51,19 @@ AWAITED_MS = 60_000
 """How long beyond its end an awaited outcome stays readable, in engine time."""
 LOG_LINES = 1000
 """Lines kept per job; the oldest go first."""
+LINE_BYTES = 8192
+"""A log line is cut at this many bytes of UTF-8."""
 ATTEMPTS_KEPT = 100
 """Ended attempts kept per job; the oldest go first."""
 
 NOTHING: frozenset[State] = frozenset()
+
+
+def cut_line(line: str) -> str:
+    """A log line as far as it is kept: whole characters, at most `LINE_BYTES`."""
+    if len(line) * 4 <= LINE_BYTES:
+        return line
+    return line.encode(errors="replace")[:LINE_BYTES].decode(errors="ignore")
 
 
 class Batch(NamedTuple):

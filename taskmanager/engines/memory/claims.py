@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Sequence
 
-from taskmanager.engine import DUE_LIMIT, LOG_LINES, Journal
+from taskmanager.engine import DUE_LIMIT, LOG_LINES, Journal, cut_line
 from taskmanager.engines.memory.lines import Line
 from taskmanager.engines.memory.queue import Queue
 from taskmanager.engines.memory.records import LEGAL, Lease, check
@@ -18,8 +18,6 @@ from taskmanager.job import Claim, Fact, Kind, LogLine, Progress, Reason, State,
 
 __all__ = ["claim", "extend", "reap"]
 
-LINE_BYTES = 8192
-"""A log line is cut at this many bytes of UTF-8."""
 _tuple = tuple.__new__
 
 
@@ -227,6 +225,4 @@ def _write_down(queue: Queue, job: StoredJob, entry: str | Progress, now: int, f
         detail = {"fraction": entry.fraction, "note": entry.note}
         facts.append(Fact(now, Kind.PROGRESS, queue.name, job.event, job.id, job.attempt, job.worker, detail))
         return
-    if len(entry) * 4 > LINE_BYTES:
-        entry = entry.encode(errors="replace")[:LINE_BYTES].decode(errors="ignore")
-    queue.logs.setdefault(job.id, deque(maxlen=LOG_LINES)).append(LogLine(now, job.attempt, entry))
+    queue.logs.setdefault(job.id, deque(maxlen=LOG_LINES)).append(LogLine(now, job.attempt, cut_line(entry)))

@@ -31,7 +31,21 @@ from taskmanager.job import (
     Window,
 )
 
-__all__ = ["claims", "enqueued", "facts", "fields_of", "follow_up_job", "job_of", "log_line", "schedule_of", "settled"]
+__all__ = [
+    "Late",
+    "claims",
+    "enqueue_facts",
+    "enqueued",
+    "facts",
+    "fields_of",
+    "follow_up_job",
+    "job_of",
+    "log_line",
+    "number",
+    "schedule_of",
+    "settle_facts",
+    "settled",
+]
 
 Fields = dict[str, bytes]
 _tuple = tuple.__new__

@@ -10,13 +10,10 @@ from typing import Any
 
 from msgspec import json
 
-from taskmanager.engine import Command, JobRef, Journal, Purge, RequeueAll, Settlement, Unschedule
+from taskmanager.engine import Command, JobRef, Journal, Purge, RequeueAll, Settlement, Unschedule, cut_line
 from taskmanager.job import DEFAULT_OPTIONS, Emission, ErrorInfo, Kind, Plan, Progress, RunOptions, Transition, Window
 
 __all__ = ["command", "entries", "journal", "occurrences", "settlements"]
-
-_LINE_BYTES = 8192
-"""A log line is cut at this many bytes of UTF-8."""
 
 
 def entries(given: Sequence[Emission | Plan]) -> list[Any]:
@@ -184,8 +181,7 @@ def journal(given: Iterable[Journal]) -> list[Any]:
         if isinstance(entry, Progress):
             arguments += (claim, number, "progress", json.encode((entry.fraction, entry.note)))
         else:
-            cut = entry.encode(errors="replace")[:_LINE_BYTES].decode(errors="ignore")
-            arguments += (claim, number, "log", json.encode(cut))
+            arguments += (claim, number, "log", json.encode(cut_line(entry)))
     return arguments
 
 

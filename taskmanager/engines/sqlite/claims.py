@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from taskmanager.engine import DUE_LIMIT, LOG_LINES, Journal
+from taskmanager.engine import DUE_LIMIT, LOG_LINES, Journal, cut_line
 from taskmanager.engines.sqlite import statements as sql
 from taskmanager.engines.sqlite.queue import LEGAL, Queue, check
 from taskmanager.engines.sqlite.rows import damage_of, job_of, json_of, options_of, plain
@@ -23,8 +23,6 @@ from taskmanager.job import DEFAULT_OPTIONS, Claim, ErrorInfo, Fact, Kind, LogLi
 
 __all__ = ["claim", "extend", "reap"]
 
-LINE_BYTES = 8192
-"""A log line is cut at this many bytes of UTF-8."""
 _tuple = tuple.__new__
 Row = tuple[Any, ...]
 
@@ -284,7 +282,7 @@ def _write_down(queue: Queue, lease: int, journal: Sequence[Journal], now: int, 
             detail = {"fraction": entry.fraction, "note": entry.note}
             facts.append(Fact(now, Kind.PROGRESS, queue.name, job.event, job.id, job.attempt, job.worker, detail))
         else:
-            lines.setdefault(number, []).append(LogLine(now, job.attempt, _cut(entry)))
+            lines.setdefault(number, []).append(LogLine(now, job.attempt, cut_line(entry)))
     told = [(heard[number], json_of(job.progress), queue.place_of(job)) for number, job in jobs.items()]
     queue.file.executemany(sql.PUT_HEARD, told)
     for number, added in lines.items():
@@ -300,9 +298,3 @@ def _add_lines(queue: Queue, serial: int, lines: list[LogLine]) -> None:
     queue.file.executemany(sql.ADD_LINE, rows)
     if last + len(lines) > LOG_LINES:
         queue.file.execute(sql.TRIM_LINES, (queue.number, serial, last + len(lines) - LOG_LINES))
-
-
-def _cut(line: str) -> str:
-    if len(line) * 4 <= LINE_BYTES:
-        return line
-    return line.encode(errors="replace")[:LINE_BYTES].decode(errors="ignore")

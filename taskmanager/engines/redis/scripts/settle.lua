@@ -45,7 +45,7 @@ local function dead_letter(id, f, form)
   if kind ~= 'none' and kind ~= 'stream' then return nil end
   local reason = form.reason or form.error_type or form.to
   local job = '{"id":' .. cjson.encode(id) .. ',"queue":' .. cjson.encode(ARGV[2]) .. ',"event":' ..
-    cjson.encode(f[1]) .. ',"data":' .. f[20] .. '}'
+    cjson.encode(f[1]) .. ',"data":' .. f[18] .. '}'
   local entry = call('XADD', form.dead_letter, '*', 'job', job, 'dlqReason', reason, 'dlqTimestamp', NOW,
     'attempts', f[2], 'error', form.error or 'null')
   return cjson.encode({ stream = form.dead_letter, entry = entry, reason = reason, at = now, attempts = tonumber(f[2]) })
@@ -90,7 +90,7 @@ local function write(claim, unstarted, result, form, name, is_reaped)
   local id = claimed_id(name)
   local key = JOB .. id
   local f = call('HMGET', key, 'event', 'attempt', 'serial', 'emission', 'order', 'priority', 'started', 'runs',
-    'cancel', 'next', 'awaited', 'schedule', 'opens', 'losses', 'failures', 'worker', 'run_at', 'error', 'dead', 'data')
+    'cancel', 'next', 'awaited', 'schedule', 'opens', 'losses', 'failures', 'worker', 'error', 'data')
   local to, step, reason, how, letter = form.to, form.kind, form.reason, 0, form.dead_letter
   if not FINAL[to] then
     if f[9] then
@@ -121,7 +121,7 @@ local function write(claim, unstarted, result, form, name, is_reaped)
   if form.error then append(fields, 'error', form.error) end
   if result ~= '' then append(fields, 'result', result) end
   if reason then append(fields, 'reason', reason) end
-  if f[18] and to == COMPLETED and not form.error then call('HDEL', key, 'error') end
+  if f[17] and to == COMPLETED and not form.error then call('HDEL', key, 'error') end
   if is_reaped then call('HDEL', key, 'reaped') end
 
   local emission = tonumber(f[4] or f[3])

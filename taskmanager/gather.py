@@ -26,12 +26,12 @@ class Gatherer(Generic[T]):
 
     def put(self, item: T) -> None:
         self._pending.append(item)
-        if self._task is None:
+        if self._task is None or self._task.get_loop() is not asyncio.get_running_loop():
             self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def flush(self) -> None:
         """Returns when everything put so far has been sent."""
-        while (task := self._task) is not None:
+        while (task := self._task) is not None and task.get_loop() is asyncio.get_running_loop():
             await asyncio.wait((task,))
 
     def drop(self) -> None:
@@ -46,4 +46,5 @@ class Gatherer(Generic[T]):
                 items, self._pending = self._pending, []
                 await self._send(items)
         finally:
-            self._task = None
+            if self._task is asyncio.current_task():
+                self._task = None

@@ -84,6 +84,14 @@ class Outbox:
             for parcel in parcels:
                 _fail(parcel.answered, error)
             return
+        except asyncio.CancelledError:
+            for parcel in parcels:
+                parcel.answered.cancel()
+            raise
+        except Exception as error:
+            for parcel in parcels:  # nobody may be left waiting for an answer that does not come
+                _fail(parcel.answered, error)
+            raise
         self._notice(answer)
         place = 0
         for parcel in parcels:

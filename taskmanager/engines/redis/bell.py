@@ -30,7 +30,7 @@ from redis import exceptions as redis_errors
 
 from taskmanager.engine import Answer
 from taskmanager.engines.redis.address import REPLY_S, Address
-from taskmanager.engines.redis.connection import Connections
+from taskmanager.engines.redis.connection import Connections, is_at_work
 from taskmanager.engines.redis.keys import Layout
 from taskmanager.engines.waiters import Waiters
 
@@ -87,7 +87,7 @@ class Bell:
 
     async def close(self) -> None:
         """Ends the blocking read without losing a token to it."""
-        if self._listener is None:
+        if self._listener is None or not is_at_work(self._listener):
             return
         self._closing = True
         self._wanted.set()
@@ -101,7 +101,7 @@ class Bell:
     async def _listen(self, seen: Mapping[str, int]) -> None:
         """There is a blocking read, and it is about these queues too."""
         self._queues |= seen.keys()
-        if self._listener is None or self._listener.done():
+        if self._listener is None or not is_at_work(self._listener):
             self._wanted = asyncio.Event()
             self._wanted.set()
             self._listener = asyncio.get_running_loop().create_task(self._hear(), name="taskmanager-bell")

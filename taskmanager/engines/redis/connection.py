@@ -17,16 +17,16 @@ from taskmanager.engines.redis.address import REPLY_S, Address
 from taskmanager.engines.redis.scripts import Script
 from taskmanager.errors import EngineFull, EngineUnavailable, InvariantError, TaskManagerError, UsageError
 
-__all__ = ["Connections", "translate"]
+__all__ = ["Connections", "is_at_work", "translate"]
 
 
 class Connections:
-    """The connections to one address. Used in one event loop."""
+    """The connections to one address. Those of an event loop that is gone are of no use to the next, and forgotten."""
 
     def __init__(self, address: Address) -> None:
         self.address = address
         self._idle: list[Any] = []
-        self._closed = False
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def run(self, script: Script, *arguments: Any) -> Any:
         """The answer of a script; `arguments` begin with its number of keys."""
@@ -37,6 +37,9 @@ class Connections:
 
     async def ask(self, *command: Any) -> Any:
         """The answer of one command. Raises redis-py's exceptions; see `translate`."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._loop, self._idle = loop, []
         while self._idle:
             connection = self._idle.pop()
             try:
@@ -48,8 +51,9 @@ class Connections:
 
     async def close(self) -> None:
         idle, self._idle = self._idle, []
-        for connection in idle:
-            await connection.disconnect()
+        if asyncio.get_running_loop() is self._loop:
+            for connection in idle:
+                await connection.disconnect()
 
     async def _talk(self, connection: Any, command: tuple[Any, ...]) -> Any:
         try:
@@ -76,6 +80,11 @@ class Connections:
         else:
             # redis-py packs in Python, which costs more than all else here; hiredis does it in C.
             await connection.send_packed_command(pack_command(command), check_health=False)
+
+
+def is_at_work(task: asyncio.Task[Any] | None) -> bool:
+    """Whether a task of ours goes on: it has not ended, and its event loop is the one that runs."""
+    return task is not None and not task.done() and task.get_loop() is asyncio.get_running_loop()
 
 
 async def _let_go(connection: Any) -> None:

@@ -17,6 +17,7 @@ from redis import exceptions as redis_errors
 
 from taskmanager.engine import JobRef
 from taskmanager.engines.redis.address import Address
+from taskmanager.engines.redis.connection import is_at_work
 from taskmanager.engines.redis.keys import Layout
 
 __all__ = ["Ends"]
@@ -48,14 +49,14 @@ class Ends:
 
     async def close(self) -> None:
         channels, self._channels = self._channels, {}
-        for task in channels.values():
+        ours = [task for task in channels.values() if is_at_work(task)]
+        for task in ours:
             task.cancel()
-        await asyncio.gather(*channels.values(), return_exceptions=True)
+        await asyncio.gather(*ours, return_exceptions=True)
 
     async def _until_told(self, key: tuple[str, int], seconds: float) -> None:
         queue = key[0]
-        channel = self._channels.get(queue)
-        if channel is None or channel.done():
+        if not is_at_work(self._channels.get(queue)):
             self._channels[queue] = asyncio.get_running_loop().create_task(self._hear(queue), name="taskmanager-ends")
         told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiting = self._awaiting.setdefault(key, set())

@@ -88,7 +88,6 @@ plans = st.builds(
     overlap=st.sampled_from(("allow", "skip")),
     immediate=st.booleans(),
     not_before_ms=st.sampled_from((0, 30)),
-    origin=st.sampled_from((None, "a", "b")),
 )
 workers = st.sampled_from(WORKERS)
 ids = st.sampled_from(IDS)

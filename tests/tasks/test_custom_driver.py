@@ -25,6 +25,7 @@ from taskmanager.tasks import (
     set_driver,
     task,
 )
+from tests.tasks.worlds import until
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -111,8 +112,7 @@ async def test_a_task_defined_while_the_loop_runs_is_told_in_the_background() ->
     driver = ListDriver()
     await set_driver(driver)
     task(name="late", schedule="@daily", execute=execute)
-    while "static-late" not in driver.kept:
-        await asyncio.sleep(0)
+    await until(lambda: "static-late" in driver.kept)
     assert driver.calls == ["runner", "create static-late"]
 
 
@@ -171,8 +171,7 @@ async def test_a_refusal_in_the_background_is_logged(caplog: pytest.LogCaptureFi
     await set_driver(driver)
     with caplog.at_level(logging.ERROR, "taskmanager"):
         task(name="bad", schedule="@daily", execute=execute)
-        while "has not heard of its tasks: no room" not in caplog.text:
-            await asyncio.sleep(0)
+        await until(lambda: "has not heard of its tasks: no room" in caplog.text)
 
 
 async def test_where_the_runner_is_not_taken_nothing_is_created() -> None:

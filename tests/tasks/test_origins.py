@@ -118,7 +118,8 @@ def test_while_a_file_is_broken_that_never_loaded_nothing_is_dropped(home: Home)
 
 
 def test_the_place_of_a_schedule_outlives_restarts_and_reloads(home: Home) -> None:
-    once = f"from datetime import *\ntask(name='once', schedule=datetime.fromisoformat({at(days=1.5).isoformat()!r}), execute=print)"
+    date = round(at(days=1.5).timestamp() * 1000)
+    once = f"task(name='once', schedule={date}, execute=print)"
     home.write("app/tasks/a.py", "a", text=once)
     with home.start("app/tasks") as sim:
         sim.advance(hours=13)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from simulation import Simulation
 from taskmanager.tasks import ManagerDriver, MemoryDriver, set_driver
 
+PATIENCE_S = 20.0
 START = datetime(2026, 3, 1, tzinfo=UTC)
 
 
@@ -35,3 +38,10 @@ def runs(sim: Simulation, event: str) -> list[str]:
 def steps(sim: Simulation, event: str) -> list[str]:
     """What happened to a task's jobs, in bare words."""
     return [str(step.kind) for step in sim.timeline.only(event=event)]
+
+
+async def until(claim: Callable[[], object]) -> None:
+    """Waits for a thing; fails where it does not come."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not claim():  # noqa: ASYNC110 - the thing is told by a worker, or by nobody
+            await asyncio.sleep(0.002)

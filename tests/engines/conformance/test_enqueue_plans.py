@@ -52,8 +52,8 @@ async def test_an_origin_is_kept_and_belongs_to_the_last_registration(world: Wor
     assert (await world.schedule()).plan.origin == "tasks:app/tasks"
     await world.advance_schedule(await world.schedule(), next_at=world.at(500))
     assert (await world.schedule()).plan.origin == "tasks:app/tasks"
-    await world.enqueue(plan(origin="tasks:ütöpiä \"2\""))
-    assert (await world.schedule()).plan.origin == "tasks:ütöpiä \"2\""
+    await world.enqueue(plan(origin='tasks:ütöpiä "2"'))
+    assert (await world.schedule()).plan.origin == 'tasks:ütöpiä "2"'
     await world.enqueue(plan())
     assert (await world.schedule()).plan.origin is None
 

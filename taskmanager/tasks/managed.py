@@ -51,9 +51,9 @@ _IDENTIFIER = re.compile(r"task:.+:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 class ManagerDriver:
     """Keeps and runs tasks on one queue of a `TaskManager`, which may have handlers of its own beside them.
 
-    Raises `UsageError` for a manager whose `ctx` has a name that a task's context has itself. `queue` is served even
-    while no task is defined, unless the manager was told which queues to serve. Applications that share a store use
-    queues, or prefixes, of their own.
+    Raises `UsageError` for a manager whose `ctx` has a name that a task's context has itself. A worker that is started
+    afterwards serves `queue` even while no task is defined, unless the manager was told which queues to serve.
+    Applications that share a store use queues, or prefixes, of their own.
     """
 
     def __init__(self, manager: TaskManager, *, queue: str = "default") -> None:

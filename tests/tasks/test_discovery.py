@@ -282,3 +282,25 @@ def test_a_run_under_way_ends_on_the_old_code_and_the_next_is_of_the_new(files: 
         assert job is not None
         assert job.state == "failed"
         assert len(runs(sim, "slow")) == 2
+
+
+def test_a_file_that_cannot_be_read_is_broken_and_keeps_what_it_was(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver_in_force()
+    files.define("a.py", "first")
+    files.define("b.py", "second")
+    load_tasks()
+    read = Path.read_bytes
+
+    def refused(path: Path) -> bytes:
+        if path.name == "a.py":
+            raise PermissionError(13, "Permission denied")
+        if path.name == "b.py":
+            raise FileNotFoundError(2, "it has just gone")
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    (files.folder / "a.py").write_bytes(b"\x00")  # nor can it be compiled
+    report = load_tasks()
+    assert (report.loaded, report.dropped, len(report.broken)) == (("first",), ("second",), 1)

@@ -79,6 +79,7 @@ class Exchange:
         self.dead_letters: Counter[str] = Counter()
         self.is_asked = False
         self.is_stepping = False
+        self._has_begun = False
         self._asked: deque[_Call] = deque()
         self._own: deque[_Call] = deque()
         self._flying: asyncio.Task[Any] | None = None
@@ -159,6 +160,13 @@ class Exchange:
         if isinstance(answer, Controlled) and answer.job is not None:
             # A follow-up that a cancel drops ends without a step.
             self.waiters.ended(queue, answer.job.id)
+
+    async def begin(self, simulated: bool) -> None:
+        """Opens the store, and the first time empties it: what an earlier world left there is not of this one."""
+        await self.store.open(simulated=simulated)
+        if not self._has_begun:
+            await self.store.clear()
+            self._has_begun = True
 
     # ---- the short way
 
@@ -287,10 +295,13 @@ class Wire:
         return await reply
 
     async def open(self, *, simulated: bool = False) -> None:
-        await self._call(lambda: self._store.open(simulated=simulated))
+        await self._call(lambda: self._exchange.begin(simulated))
 
     async def close(self) -> None:
         """The store is the simulation's; a node only lets go of its end."""
+
+    async def clear(self) -> None:
+        """See `Exchange.begin`: it is done by then."""
 
     def fork(self) -> Wire:
         return self

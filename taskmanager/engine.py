@@ -278,6 +278,9 @@ class Engine(Protocol):
     def fork(self) -> Engine:
         """Another connection to the same store, for another thread (the heartbeat's)."""
 
+    async def clear(self) -> None:
+        """Empties a store that was opened as a simulated one, for a world that begins."""
+
     # ---- write
 
     async def enqueue(self, queue: str, entries: Sequence[Emission | Plan], batch: Batch) -> Enqueued:

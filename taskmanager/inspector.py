@@ -168,10 +168,12 @@ class Inspector:
         return (await self._ask(lambda engine: engine.count(queue))).paused
 
     async def purge(self, queue: str, state: str) -> int:
-        return await self._in_batches(check_queue(queue), Purge(check_state(state)))
+        purged = check_state(state)
+        return await self._in_batches(check_queue(queue), purged, Purge(purged))
 
     async def retry_all(self, queue: str = "default", event: str | None = None) -> int:
-        return await self._in_batches(check_queue(queue), RequeueAll(None if event is None else check_event(event)))
+        command = RequeueAll(None if event is None else check_event(event))
+        return await self._in_batches(check_queue(queue), State.FAILED, command)
 
     # ---- everything
 
@@ -200,15 +202,22 @@ class Inspector:
             queue, "control", lambda engine, batch: engine.control(queue, command, batch, transient)
         )
         if answer.refused is not None:
-            subject = f"job {command.ref.id!r}" if isinstance(command, Promote | Requeue | Delete) else "a job"
-            raise UsageError(f"{subject} in queue {queue!r} is {answer.refused} and cannot be {_VERBS[type(command)]}")
+            verb = _VERBS[type(command)]
+            if isinstance(command, Promote | Requeue | Delete):
+                raise UsageError(f"job {command.ref.id!r} in queue {queue!r} is {answer.refused} and cannot be {verb}")
+            raise UsageError(f"what is {answer.refused} in queue {queue!r} cannot be {verb}")
         return answer
 
-    async def _in_batches(self, queue: str, command: Purge | RequeueAll) -> int:
+    async def _in_batches(self, queue: str, state: State, command: Purge | RequeueAll) -> int:
+        """As many as there are now, at most: what comes into that state meanwhile is not the caller's business."""
+        left = (await self._ask(lambda engine: engine.count(queue))).states[state]
         total = 0
-        while (count := (await self._control(queue, command)).count) > 0:
+        while True:
+            count = (await self._control(queue, command._replace(limit=max(1, min(left, DUE_LIMIT))))).count
             total += count
-        return total
+            left -= count
+            if count == 0 or left <= 0:
+                return total
 
     async def _numbered(
         self, queue: str, verb: str, call: Callable[[Engine, Batch], Awaitable[Controlled]]

@@ -77,6 +77,11 @@ class MemoryEngine:
         engine._is_simulated = self._is_simulated
         return engine
 
+    async def clear(self) -> None:
+        assert self._is_simulated, "only a simulated store is cleared"
+        with self._lock:
+            self.store.clear()
+
     # ---- write
 
     async def enqueue(self, queue: str, entries: Sequence[Emission | Plan], batch: Batch) -> Enqueued:

@@ -102,6 +102,11 @@ class SqliteEngine:
         engine._is_simulated = self._is_simulated
         return engine
 
+    async def clear(self) -> None:
+        assert self._is_simulated, "only a simulated store is cleared"
+        if await self._read(lambda file: file.execute(sql.ANY_QUEUE).fetchone()) is not None:
+            await self._hold(lambda: self.store.write(_clear, self._is_simulated, brings_work=False))
+
     # ---- write
 
     async def enqueue(self, queue: str, entries: Sequence[Emission | Plan], batch: Batch) -> Enqueued:
@@ -341,3 +346,8 @@ class SqliteEngine:
             pause_s = _PAUSE_S if waited_s < _PATIENT_S else _LONGEST_PAUSE_S
             self._rng = self._rng or random.Random()
             await asyncio.sleep(pause_s * self._rng.uniform(0.5, 1.5))
+
+
+def _clear(file: sqlite3.Connection) -> None:
+    for (table,) in file.execute(sql.TABLES).fetchall():
+        file.execute(f"DELETE FROM {table}")

@@ -73,7 +73,7 @@ class Registration:
             queue=check_queue(queue),
             event=check_event(event),
             function=function,
-            is_async=_is_async(function),
+            is_async=is_async(function),
             takes_ctx=_takes_ctx(function),
             decoder=_decoder(function),
             retry_count=retries(retry_count, attempts),
@@ -174,7 +174,8 @@ def debounce_of(debounce: Any, debounce_ms: object) -> Debounce | None:
 # ---- what a function's signature says
 
 
-def _is_async(function: Handler) -> bool:
+def is_async(function: Handler) -> bool:
+    """Whether calling it gives a coroutine, as far as that can be known."""
     while isinstance(function, functools.partial):
         function = function.func
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004 - the method itself is wanted

@@ -8,7 +8,8 @@ when it returns. Once an ending is decided, whatever the handler still returns o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+import inspect
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
@@ -39,7 +40,8 @@ class Attempt:
     clock).
 
     `cancellable` is True while cancelling `task` reaches the handler, or what it waits for; `settled` once its
-    outcome is decided. `error` is what it raised.
+    outcome is decided. `error` is what it raised. `skipped` says that the handler declined this run: it ends the job
+    with the step `skipped`, whatever middleware makes of the result.
     """
 
     __slots__ = (
@@ -54,6 +56,7 @@ class Attempt:
         "received_s",
         "sent",
         "settled",
+        "skipped",
         "started_at",
         "task",
         "worker",
@@ -74,6 +77,7 @@ class Attempt:
         self.task: asyncio.Task[None] | None = None
         self.cancellable = False
         self.settled = False
+        self.skipped = False
         self.sent: list[asyncio.Future[Any]] = []
         self._lines = 0
 
@@ -114,6 +118,23 @@ class Attempt:
         stored = self.worker.journal.put(self.claim, Journal(self.claim.number, self._lines, entry))
         self.sent.append(stored)
         return stored
+
+
+async def in_own_thread(function: Callable[..., Any], *args: object) -> Any:
+    """Calls a plain function in a thread for the current attempt, and awaits what it returns where that can be.
+
+    It cannot be interrupted, so nobody may stop waiting for it; what was asked meanwhile takes effect as it returns.
+    """
+    attempt = current_attempt.get()
+    assert attempt is not None
+    attempt.cancellable = False
+    value = await attempt.worker.runtime.in_thread(function, *args)
+    attempt.cancellable = True
+    if attempt.ending is not None:
+        if inspect.iscoroutine(value):
+            value.close()
+        raise asyncio.CancelledError
+    return await value if inspect.isawaitable(value) else value
 
 
 class _Done:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 
 _RETURNED = Returned()
+_SKIPPED = Returned(skipped=True)
 
 
 class Executor:
@@ -80,7 +81,7 @@ class Executor:
         if route is None or not route.is_current:
             # The next run goes by the new registration, running ones end on the old.
             app = self._worker.app
-            route = Route(app, claim.queue, app.registry.find(*key), self._worker.runtime.in_thread, route)
+            route = Route(app, claim.queue, app.registry.find(*key), route)
             self._routes[key] = route
         return route
 
@@ -133,9 +134,10 @@ class Executor:
 
     def _returned(self, attempt: Attempt, value: Any) -> Outcome:
         if value is None:
-            return _RETURNED
+            return _SKIPPED if attempt.skipped else _RETURNED
         try:
-            return Returned(encode(value, field="result", max_bytes=self._worker.settings.max_data_bytes))
+            result = encode(value, field="result", max_bytes=self._worker.settings.max_data_bytes)
+            return Returned(result, attempt.skipped)
         except UsageError as error:
             attempt.error = error
             return Refused(Reason.RESULT, error_info(error))

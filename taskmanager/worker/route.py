@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -15,13 +14,12 @@ from taskmanager.job import DEFAULT_OPTIONS, ErrorInfo, RunOptions
 from taskmanager.policy.lifecycle import Terms
 from taskmanager.policy.retry import in_force
 from taskmanager.registry import Registration
-from taskmanager.worker.attempt import current_attempt
+from taskmanager.worker.attempt import in_own_thread
 from taskmanager.worker.job import Job
 
 log = logging.getLogger("taskmanager")
 
 Call = Callable[[Any, Any], Awaitable[Any]]
-InThread = Callable[..., Awaitable[Any]]
 
 
 class Route:
@@ -37,7 +35,6 @@ class Route:
         app: App,
         queue: str,
         registration: Registration | None,
-        in_thread: InThread,
         before: Route | None = None,
     ) -> None:
         self._app = app
@@ -47,7 +44,7 @@ class Route:
         self.gate = _gate(registration, before)
         self._registered = app.registry.registered
         self._layers = len(app.middleware)
-        self.call: Call = _unhandled if registration is None else _compiled(registration, app.middleware, in_thread)
+        self.call: Call = _unhandled if registration is None else _compiled(registration, app.middleware)
         self._terms = self._terms_of(DEFAULT_OPTIONS)
 
     @property
@@ -109,32 +106,20 @@ async def _unhandled(job: Any, ctx: Any) -> Any:
     raise AssertionError("a route without a handler is never called")  # pragma: no cover
 
 
-def _compiled(registration: Registration, middleware: list[Middleware], in_thread: InThread) -> Call:
-    call = _handler(registration, in_thread)
+def _compiled(registration: Registration, middleware: list[Middleware]) -> Call:
+    call = _handler(registration)
     for layer in reversed(middleware):
         call = _around(layer, call)
     return call
 
 
-def _handler(registration: Registration, in_thread: InThread) -> Call:
+def _handler(registration: Registration) -> Call:
     function, takes_ctx = registration.function, registration.takes_ctx
     if registration.is_async:
         return function if takes_ctx else lambda job, ctx: function(job)
-
-    async def plain(job: Any, ctx: Any) -> Any:
-        attempt = current_attempt.get()
-        assert attempt is not None
-        # It cannot be interrupted, so nobody may stop waiting for it; what was asked meanwhile takes effect now.
-        attempt.cancellable = False
-        value = await (in_thread(function, job, ctx) if takes_ctx else in_thread(function, job))
-        attempt.cancellable = True
-        if attempt.ending is not None:
-            if inspect.iscoroutine(value):
-                value.close()
-            raise asyncio.CancelledError
-        return await value if inspect.isawaitable(value) else value
-
-    return plain
+    if takes_ctx:
+        return lambda job, ctx: in_own_thread(function, job, ctx)
+    return lambda job, ctx: in_own_thread(function, job)
 
 
 def _around(layer: Middleware, inner: Call) -> Call:

@@ -18,6 +18,7 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("worker", ("worker",)),
     ("façade", ("emitter", "seat", "manager")),
     ("public names", ("",)),
+    ("tasks", ("tasks",)),
     ("roof", ("cli", "commands", "target")),
 )
 PURE = frozenset(

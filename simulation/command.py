@@ -41,8 +41,8 @@ AppName = Annotated[
     str,
     typer.Argument(
         metavar="APP",
-        help="The application: path/to/file.py:name or package.module:name, where name is a TaskManager or a function "
-        "that builds one.",
+        help="The application: path/to/file.py:name or package.module:name, where name is a TaskManager, a driver of "
+        "tasks over one, or a function that builds one.",
     ),
 ]
 Days = Annotated[

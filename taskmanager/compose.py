@@ -118,6 +118,7 @@ def handler_plan(app: App, registration: Registration) -> Plan:
         None,
         0,
         None,
+        registration.origin,
     )
 
 
@@ -131,6 +132,7 @@ def plan(
     expires_ms: int | None,
     not_before_ms: int,
     not_before_at: int | None,
+    origin: str | None = None,
 ) -> Plan:
     return Plan(
         name,
@@ -147,6 +149,7 @@ def plan(
         repeat.immediate,
         not_before_ms,
         not_before_at,
+        origin,
     )
 
 

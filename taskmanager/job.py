@@ -149,6 +149,7 @@ class Plan:
     """A schedule as its registration asks for it; `pattern` and `timezone` are already known to be valid.
 
     `not_before` (ms) bounds the first occurrence; `immediate` adds one run when the name is new or the pattern changed.
+    `origin` is a mark of whoever registered it, by which that one finds its own again; None for no mark.
     """
 
     name: str
@@ -165,6 +166,7 @@ class Plan:
     immediate: bool = False
     not_before_ms: int = 0
     not_before_at: int | None = None
+    origin: str | None = None
 
 
 @dataclass(slots=True)

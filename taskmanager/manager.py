@@ -401,6 +401,16 @@ class TaskManager:
         return self._seat.client.inspector
 
 
+def app_of(tm: TaskManager) -> App:
+    """The application behind it, for the floor above, which registers in words of its own."""
+    return tm._app
+
+
+def seat_of(tm: TaskManager) -> Seat:
+    """What it runs on now."""
+    return tm._seat
+
+
 def lend(tm: TaskManager, seat: Seat) -> tuple[App, Emitter]:
     """Puts an application on another seat, as a simulation does, until `give_back`; its parts, for who serves it there.
 

@@ -20,7 +20,7 @@ from taskmanager.job import (
     StoredJob,
     StoredSchedule,
 )
-from taskmanager.policy.cron import Cron
+from taskmanager.policy.cron import timing_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class ScheduleRecord:
 
     `place` is the newest occurrence that has been decided, at first the registration. `has_handler` is False where the
     TaskManager that was asked has no handler for its event; `dropped` counts missed occurrences that catch-up left out
-    and no later one has told of yet.
+    and no later one has told of yet. `origin` is the folder of the task whose schedule it is, as `tasks:app/tasks`.
     """
 
     name: str
@@ -119,6 +119,7 @@ class ScheduleRecord:
     place: datetime
     dropped: int
     has_handler: bool
+    origin: str | None
 
 
 def job_record(job: StoredJob, max_attempts: int | None = None) -> JobRecord:
@@ -160,7 +161,7 @@ def schedule_record(queue: str, schedule: StoredSchedule, has_handler: bool) -> 
     plan = schedule.plan
     next_at = schedule.next_at
     if next_at is None:
-        next_at = Cron.parse(plan.pattern, plan.timezone).next_after(schedule.place)
+        next_at = timing_of(plan.pattern, plan.timezone).next_after(schedule.place)
     return ScheduleRecord(
         name=plan.name,
         queue=queue,
@@ -175,6 +176,7 @@ def schedule_record(queue: str, schedule: StoredSchedule, has_handler: bool) -> 
         place=datetime_of(schedule.place),
         dropped=schedule.dropped,
         has_handler=has_handler,
+        origin=plan.origin,
     )
 
 

@@ -28,7 +28,10 @@ Handler = Callable[..., Any]
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """One handler and what it asks for; None leaves a thing to the processor or the default."""
+    """One handler and what it asks for; None leaves a thing to the processor or the default.
+
+    `origin` marks one that was loaded from somewhere, and its schedule; see `Registry.own`.
+    """
 
     queue: str
     event: str
@@ -44,6 +47,7 @@ class Registration:
     priority: int | None
     repeat: Repeat | None
     concurrency: int | None
+    origin: str | None = None
 
     @staticmethod
     def of(
@@ -88,11 +92,13 @@ class Registration:
 
 
 class Registry:
-    """The registrations of one TaskManager, by (queue, event). `registered` counts them, replaced ones too."""
+    """The registrations of one TaskManager, by (queue, event). `registered` counts its changes."""
 
     def __init__(self) -> None:
         self._registrations: dict[tuple[str, str], Registration] = {}
         self._homes: dict[str, list[str]] = {}
+        self._standing: dict[str, None] = {}
+        self._origins: dict[tuple[str, str], None] = {}
         self.registered = 0
         self._listeners: list[Callable[[Registration], None]] = []
 
@@ -105,6 +111,36 @@ class Registry:
         for listener in tuple(self._listeners):
             listener(registration)
 
+    def remove(self, queue: str, event: str) -> None:
+        """Takes a registration back: from now on a job of that event has no handler. One that runs ends on its own."""
+        if self._registrations.pop((queue, event), None) is None:
+            return
+        self.registered += 1
+        self._homes[event].remove(queue)
+        if not self._homes[event]:
+            del self._homes[event]
+
+    def serve(self, queue: str) -> None:
+        """Names a queue that is served even while it has no handler."""
+        self._standing[queue] = None
+
+    def own(self, queue: str, origin: str, *, owned: bool = True) -> None:
+        """Says whether the registrations of that origin in the queue are all that there are.
+
+        While they are, a schedule that the store has under this origin and no registration asks for is to be dropped.
+        """
+        if owned:
+            self._origins[queue, origin] = None
+        else:
+            self._origins.pop((queue, origin), None)
+
+    def owns(self, queue: str, origin: str | None) -> bool:
+        return (queue, origin) in self._origins
+
+    @property
+    def has_origins(self) -> bool:
+        return bool(self._origins)
+
     def find(self, queue: str, event: str) -> Registration | None:
         return self._registrations.get((queue, event))
 
@@ -112,8 +148,8 @@ class Registry:
         return iter(tuple(self._registrations.values()))
 
     def queues(self) -> list[str]:
-        """The queues of the handlers, in the order of their first registration."""
-        return list(dict.fromkeys(queue for queue, _ in self._registrations))
+        """The queues that are always served, then those of the handlers, in the order of their first registration."""
+        return list(self._standing | dict.fromkeys(queue for queue, _ in self._registrations))
 
     def queues_of(self, event: str) -> list[str]:
         return list(self._homes.get(event, ()))

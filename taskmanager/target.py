@@ -1,5 +1,8 @@
 """Finding the application that a command line names: `path/to/file.py:name` or `package.module:name`.
 
+It is a `TaskManager`, a driver of tasks (which stands for the TaskManager that it is over, where it is over one), or a
+function that builds either.
+
 Whatever is wrong with the name is a `UsageError` that says what was looked for and what is there. What the
 application's own code raises while it is imported passes through untouched, because its traceback is what its author
 needs.
@@ -7,6 +10,7 @@ needs.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import sys
@@ -14,18 +18,32 @@ from collections.abc import Callable
 from functools import reduce
 from pathlib import Path
 from types import ModuleType
-from typing import Any, cast
+from typing import Any
 
 from taskmanager.errors import UsageError
 from taskmanager.manager import TaskManager
+from taskmanager.tasks import ManagerDriver, TaskDriver
+from taskmanager.tasks.driver import is_driver
 
-__all__ = ["load_application"]
+__all__ = ["load_application", "load_served"]
 
 _FORMS = "path/to/file.py:name or package.module:name"
 
 
 def load_application(target: str) -> TaskManager | Callable[[], TaskManager]:
     """The `TaskManager` of that name, or the function that builds one; `UsageError` where there is none."""
+    found = load_served(target)
+    if isinstance(found, TaskManager):
+        return found
+    if not callable(found):
+        raise UsageError(
+            f"{target} is a driver without a TaskManager, {found!r}; only one that has one can be simulated"
+        )
+    return found
+
+
+def load_served(target: str) -> TaskManager | TaskDriver | Callable[[], Any]:
+    """The same, or a driver that has no TaskManager: it can be served, not simulated."""
     place, separator, name = target.rpartition(":")
     if not separator or not place or not name:
         raise UsageError(f"APP must be {_FORMS}, got {target!r}")
@@ -34,12 +52,26 @@ def load_application(target: str) -> TaskManager | Callable[[], TaskManager]:
         found: Any = reduce(getattr, name.split("."), module)
     except AttributeError:
         raise UsageError(f"{place} has no {name!r}; {_candidates(module)}") from None
-    if not isinstance(found, TaskManager) and not callable(found):
+    found = manager_of(found)
+    if isinstance(found, TaskManager) or is_driver(found):
+        return found
+    if not callable(found):
         shown = type(found).__name__
         raise UsageError(
             f"{target} must be a TaskManager or a function that builds one, got a {shown}; {_candidates(module)}"
         )
-    return cast("TaskManager | Callable[[], TaskManager]", found)
+    build: Callable[[], Any] = found
+
+    @functools.wraps(build)
+    def built(*args: Any, **options: Any) -> Any:
+        return manager_of(build(*args, **options))
+
+    return built
+
+
+def manager_of(found: Any) -> Any:
+    """The TaskManager of a driver that is over one; anything else as it is."""
+    return found.manager if isinstance(found, ManagerDriver) else found
 
 
 def _from_file(path: Path) -> ModuleType:
@@ -75,5 +107,5 @@ def _from_import(name: str) -> ModuleType:
 
 
 def _candidates(module: ModuleType) -> str:
-    names = sorted(name for name, value in vars(module).items() if isinstance(value, TaskManager))
+    names = sorted(name for name, value in vars(module).items() if isinstance(manager_of(value), TaskManager))
     return f"it has the TaskManager {', '.join(map(repr, names))}" if names else "it has no TaskManager by any name"

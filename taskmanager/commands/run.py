@@ -17,6 +17,7 @@ import typer
 
 if TYPE_CHECKING:
     from taskmanager.manager import TaskManager
+    from taskmanager.tasks.driver import TaskDriver
 
 __all__ = ["run"]
 
@@ -24,8 +25,8 @@ AppName = Annotated[
     str,
     typer.Argument(
         metavar="APP",
-        help="The application: path/to/file.py:name or package.module:name, where name is a TaskManager or a function "
-        "that builds one.",
+        help="The application: path/to/file.py:name or package.module:name, where name is a TaskManager, a driver of "
+        "tasks, or a function that builds one.",
     ),
 ]
 Processes = Annotated[
@@ -68,12 +69,16 @@ def run(app: AppName, processes: Processes = 1, burst: Burst = False, db: Db = N
 def serve(target: str, burst: bool, level: int, db: str | None) -> int:
     """One worker in this process, until it is stopped; the exit code."""
     from taskmanager.errors import EngineUnavailable, UsageError
+    from taskmanager.manager import TaskManager
 
     logging.basicConfig(level=level, format="%(asctime)s %(process)d %(levelname)s %(message)s")
     try:
-        tm = _application(target, db)
-        logging.getLogger("taskmanager").info("serving %s on %s", target, _without_login(tm.db))
-        tm.run(burst=burst)
+        found = _application(target, db)
+        if isinstance(found, TaskManager):
+            logging.getLogger("taskmanager").info("serving %s on %s", target, _without_login(found.db))
+            found.run(burst=burst)
+        else:
+            _serve_driver(target, found, burst, db)
     except UsageError as error:
         typer.echo(f"taskmanager run: {error}", err=True)
         return 2
@@ -83,18 +88,32 @@ def serve(target: str, burst: bool, level: int, db: str | None) -> int:
     return 0
 
 
-def _application(target: str, db: str | None) -> TaskManager:
+def _application(target: str, db: str | None) -> TaskManager | TaskDriver:
     from taskmanager.errors import UsageError
     from taskmanager.manager import TaskManager
-    from taskmanager.target import load_application
+    from taskmanager.target import load_served
+    from taskmanager.tasks.driver import is_driver
 
-    found = load_application(target)
-    tm = found if isinstance(found, TaskManager) else _built(target, found)
+    found = load_served(target)
+    tm = _built(target, found) if callable(found) else found
+    if is_driver(tm):
+        return tm
     if not isinstance(tm, TaskManager):
         raise UsageError(f"{target} must build a TaskManager, got {tm!r}")
     if db is not None and tm.db != db:
         raise UsageError(f"{target} names its own store, {_without_login(tm.db)}; leave out its `db`, or --db here")
     return tm
+
+
+def _serve_driver(target: str, driver: TaskDriver, burst: bool, db: str | None) -> None:
+    from taskmanager.errors import UsageError
+    from taskmanager.tasks.serving import serve_driver
+
+    if burst or db is not None:
+        option = "--burst" if burst else "--db"
+        raise UsageError(f"{target} is a driver without a TaskManager, {driver!r}; leave out {option}")
+    logging.getLogger("taskmanager").info("serving the driver %s", target)
+    serve_driver(driver)
 
 
 def _built(target: str, build: Callable[..., object]) -> object:

@@ -13,24 +13,32 @@ there are two kinds of pattern, as in Debian's cron(8):
 Seconds take no part in choosing the kind. Within a span of even running (`zones.Span`) both kinds are rows of
 matches, of which a fixed pattern leaves out those below `high`, so the next one is found, and any number counted,
 without walking.
+
+Beside the `Cron` there is `Once`, a date as a schedule of one occurrence, so that a date has a place that is kept, and
+catch-up, like any schedule. Only tasks make one: the dialect, and so `repeat=`, does not know it.
 """
 
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from taskmanager.clock import LATEST_MS, duration_ms
+from taskmanager.clock import LATEST_MS, duration_ms, iso, moment_ms
 from taskmanager.errors import UsageError
 from taskmanager.policy import dialect
 from taskmanager.policy.checks import check_names, check_whole
 from taskmanager.policy.walltime import WallPattern
 from taskmanager.policy.zones import Span, span_at, zone_named
 
-__all__ = ["CATCH_UP", "MOST", "OVERLAP", "Cron", "Decided", "Repeat", "catch_up"]
+__all__ = [
+    *("CATCH_UP", "MOST", "OVERLAP"),
+    *("Cron", "Decided", "Once", "Repeat", "RepeatOnce", "Timing", "catch_up", "timing_of"),
+]
 
 MOST = 1000
 """How many occurrences one advance of a schedule admits at most."""
@@ -137,6 +145,49 @@ def _parsed(pattern: str, timezone: str) -> Cron:
     return Cron(pattern, zone.key, wall, zone)
 
 
+@dataclass(frozen=True, slots=True)
+class Once:
+    """One occurrence: a moment in ms since the epoch. It answers what a `Cron` answers."""
+
+    at: int
+
+    @property
+    def pattern(self) -> str:
+        """How a store keeps it: `@at 2026-03-29T01:00:00Z`. Equal moments are spelt alike."""
+        return f"{_AT}{iso(self.at)}"
+
+    @staticmethod
+    def parse(pattern: str) -> Once:
+        """Of its `pattern`; `UsageError` for anything else."""
+        try:
+            match = _ONCE.fullmatch(pattern)
+            return Once(moment_ms(datetime.fromisoformat(match[1] if match else ""), "pattern"))
+        except ValueError:
+            raise UsageError(f"pattern must be {_AT}2026-03-29T01:00:00Z or the like, got {pattern!r}") from None
+
+    def next_after(self, ms: int) -> int | None:
+        return self.at if self.at > ms else None
+
+    def occurrences(self, after_ms: int, until_ms: int) -> Iterator[int]:
+        yield from self.newest(after_ms, until_ms, MOST)
+
+    def count(self, after_ms: int, until_ms: int) -> int:
+        return len(self.newest(after_ms, until_ms, MOST))
+
+    def newest(self, after_ms: int, until_ms: int, most: int) -> tuple[int, ...]:
+        return (self.at,) if after_ms < self.at <= until_ms and most else ()
+
+
+_AT = "@at "
+_ONCE = re.compile(rf"{_AT}(\d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{{3}})?Z)")
+Timing = Cron | Once
+
+
+def timing_of(pattern: str, timezone: str) -> Timing:
+    """The timing that a stored schedule means. Raises `UsageError` for what none can."""
+    return Once.parse(pattern) if pattern.startswith(_AT) else Cron.parse(pattern, timezone)
+
+
 class Decided(NamedTuple):
     """What an advance of a schedule does, all in ms since the epoch.
 
@@ -161,7 +212,7 @@ OVERLAP = ("allow", "skip")
 """What `overlap` of a schedule accepts."""
 
 
-def catch_up(cron: Cron, place: int, now: int, mode: str, grace_ms: int) -> Decided:
+def catch_up(cron: Timing, place: int, now: int, mode: str, grace_ms: int) -> Decided:
     """Decides the occurrences after `place` up to `now`; one is missed when it is more than `grace_ms` old.
 
     None missed: each runs. Else `mode`, a name of `CATCH_UP`, says which. A clock that stepped back decides nothing and
@@ -181,7 +232,7 @@ def catch_up(cron: Cron, place: int, now: int, mode: str, grace_ms: int) -> Deci
 
 
 @functools.lru_cache(maxsize=4096)  # the occurrence after this one is asked for again when it has come
-def _next(cron: Cron, after_ms: int) -> int:
+def _next(cron: Timing, after_ms: int) -> int:
     at = cron.next_after(after_ms)
     return LATEST_MS if at is None else at
 
@@ -233,6 +284,15 @@ class Repeat:
     def cron(self) -> Cron:
         """The parsed pattern."""
         return Cron.parse(self.pattern, self.timezone)
+
+
+class RepeatOnce(Repeat):
+    """A `Repeat` whose pattern is a `Once`. There is no `repeat=` that says it; the floor of tasks makes it."""
+
+    __slots__ = ()
+
+    def __post_init__(self) -> None:
+        Once.parse(self.pattern)
 
 
 _NAMES = ("pattern", "timezone", "catch_up", "misfire_grace", "immediate", "overlap")

@@ -13,12 +13,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
 from taskmanager.errors import UsageError
 from taskmanager.tasks.schedules import TaskSchedule
 
-__all__ = ["TaskDriver", "TaskRequest", "TaskRun", "TaskRunner", "UnknownTask", "check_driver"]
+__all__ = ["TaskDriver", "TaskRequest", "TaskRun", "TaskRunner", "UnknownTask", "check_driver", "is_driver"]
 
 _METHODS = ("create", "delete", "set_task_runner")
 
@@ -78,7 +78,15 @@ def check_driver(driver: object) -> TaskDriver:
     accepted = f"driver must be an object with the methods {', '.join(_METHODS)}"
     if isinstance(driver, type):
         raise UsageError(f"{accepted}, got the class {driver.__name__}; call it: {driver.__name__}()")
-    missing = [name for name in _METHODS if not callable(getattr(driver, name, None))]
-    if missing:
+    if missing := _missing(driver):
         raise UsageError(f"{accepted}, got {driver!r}, which lacks {', '.join(missing)}")
     return driver  # type: ignore[return-value]  # it has the methods
+
+
+def is_driver(value: object) -> TypeGuard[TaskDriver]:
+    """Whether it has the methods of one."""
+    return not isinstance(value, type) and not _missing(value)
+
+
+def _missing(driver: object) -> list[str]:
+    return [name for name in _METHODS if not callable(getattr(driver, name, None))]

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from taskmanager.clock import iso
 from taskmanager.engine import DUE_LIMIT, Advanced, Answer, Claimed, Engine, Pruned, Settled
 from taskmanager.job import FINISHED, Emission, Kind, State, StoredSchedule
-from taskmanager.policy.cron import Cron, catch_up
+from taskmanager.policy.cron import Once, catch_up, timing_of
 from taskmanager.resend import resend
 from taskmanager.worker.agenda import Agenda, Duty
 from taskmanager.worker.alarm import Alarm
@@ -150,8 +150,12 @@ class Janitor:
 
     async def _advance_one(self, engine: Engine, queue: str, schedule: StoredSchedule, now: int) -> Advanced:
         plan = schedule.plan
-        cron = Cron.parse(plan.pattern, plan.timezone)
-        decided = catch_up(cron, schedule.place, now, plan.catch_up, plan.misfire_grace_ms)
+        timing = timing_of(plan.pattern, plan.timezone)
+        if isinstance(timing, Once) and schedule.next_at is None and schedule.place >= timing.at:
+            log.warning(
+                "%r in queue %r was registered after its date, %s: it does not run", plan.name, queue, iso(timing.at)
+            )
+        decided = catch_up(timing, schedule.place, now, plan.catch_up, plan.misfire_grace_ms)
         occurrences = [
             Emission(
                 plan.event,

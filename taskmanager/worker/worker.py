@@ -30,6 +30,7 @@ from taskmanager.worker.fetcher import Fetcher
 from taskmanager.worker.janitor import Janitor
 from taskmanager.worker.journal import JournalSender
 from taskmanager.worker.keeper import Keeper
+from taskmanager.worker.origins import drop_gone
 from taskmanager.worker.settler import Ended, Settler
 from taskmanager.worker.slots import Slots
 
@@ -85,6 +86,7 @@ class Worker:
         for queue in self.app.served_queues():
             self._serve(queue)
         await self._register_schedules(tuple(self.app.registry))
+        await drop_gone(self.app.registry, self.client.inspector)
         await self.keeper.start()
         spawn = self.runtime.spawn_duty
         self._duties = [

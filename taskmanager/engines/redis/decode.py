@@ -421,7 +421,7 @@ def log_line(raw: bytes) -> LogLine:
 
 def schedule_of(name: str, fields: Fields, live: int) -> StoredSchedule:
     pattern, timezone, priority, options, expires_ms, *rest = json.decode(fields["plan"])
-    catch_up, misfire_grace_ms, overlap, immediate, not_before_ms, not_before_at = rest
+    catch_up, misfire_grace_ms, overlap, immediate, not_before_ms, not_before_at, *later = rest
     plan = Plan(
         name,
         fields["event"].decode(),
@@ -437,6 +437,7 @@ def schedule_of(name: str, fields: Fields, live: int) -> StoredSchedule:
         immediate,
         not_before_ms,
         not_before_at,
+        later[0] if later else None,  # written before there were origins
     )
     return StoredSchedule(
         plan,

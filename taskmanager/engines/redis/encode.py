@@ -111,6 +111,7 @@ def plan_fields(plan: Plan) -> list[Any]:
         plan.immediate,
         plan.not_before_ms,
         plan.not_before_at,
+        plan.origin,
     ]
 
 

@@ -1,0 +1,193 @@
+"""Tasks in files: a folder is loaded, and loaded again, and what it defines is what there is.
+
+* *A file is loaded whole or not at all.* What it defines is collected while it runs, and put up when it has ended
+  well. One that raises is reported with its place, its half-made tasks are dropped, and the rest load. Where an
+  earlier version of it was loaded, that stays.
+* *A name is given once.* Files are taken in sorted order; the second of a name is refused and reported, and takes its
+  turn when the first is gone.
+* *Loading again is a reload.* A file whose text changed is run again and its tasks replace the earlier ones; all are,
+  where a helper (a name that begins with `_`) changed. What is gone is taken back. Runs under way end on the old code.
+* *The store follows.* Tasks bear the folder as their origin, so the schedules of what is gone are dropped, also when it
+  went while nothing ran. While a file is broken that never loaded, nobody can tell what is gone, and nothing is.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from taskmanager.errors import UsageError
+from taskmanager.tasks.board import Board, Told, board_in_force
+from taskmanager.tasks.definitions import Task
+from taskmanager.tasks.sources import Package, Source, is_helper, line_of
+
+__all__ = ["Folder", "Loading", "Trouble", "load_tasks"]
+
+log = logging.getLogger("taskmanager")
+
+_CHANGED = b""
+"""The digest of a file that is to be run again whatever its text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What a load could not do: `reason` in words, and where."""
+
+    file: str
+    line: int | None
+    reason: str
+    task: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.file}{'' if self.line is None else f':{self.line}'}: {self.reason}"
+
+
+@dataclass(slots=True)
+class Loading:
+    """The report of a load. Awaiting it waits until the driver has heard, and gives the report again.
+
+    `loaded` names the folder's tasks as they now are, `changed` those of them that are new or replaced, `dropped` those
+    that are gone. `refused` are definitions that were not taken, `broken` files that could not be loaded.
+    """
+
+    folder: str
+    loaded: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+    refused: tuple[Trouble, ...] = ()
+    broken: tuple[Trouble, ...] = ()
+    _told: Told[None] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything in the folder was taken."""
+        return not self.refused and not self.broken
+
+    def __await__(self) -> Generator[Any, None, Loading]:
+        if self._told is not None:
+            yield from self._told.__await__()
+        return self
+
+
+def load_tasks(folder: str | os.PathLike[str] = "app/tasks") -> Loading:
+    """Loads the tasks in the files `*.py` directly inside a folder, for the driver in force; see the module's law.
+
+    Names that begin with `_` are left out, and a missing folder is an empty one. The tasks are defined when this
+    returns; where the driver runs already, awaiting the report waits until its store has heard. What is wrong in a file
+    is in the report and in the log, and not raised. Raises `UsageError` where `folder` is a file.
+    """
+    board = board_in_force()
+    place = Path(folder).resolve()
+    if place.exists() and not place.is_dir():
+        raise UsageError(f"folder must be a folder of task files, got the file {os.fspath(folder)!r}")
+    known = board.folders.get(str(place))
+    if not isinstance(known, Folder):
+        known = board.folders[str(place)] = Folder(board, Path(os.path.normpath(folder)).as_posix(), place)
+    return known.load()
+
+
+class Folder:
+    """One folder on one board. `name` is it as it was given, `place` where it is."""
+
+    def __init__(self, board: Board, name: str, place: Path) -> None:
+        self.origin = f"tasks:{name}"
+        self._board = board
+        self._name = name
+        self._place = place
+        self._package = Package(place, self.origin)
+        self._sources: dict[str, Source] = {}
+        self._digests: dict[str, bytes] = {}
+        self._helpers: dict[str, bytes] = {}
+        self._tasks: dict[str, Task] = {}
+
+    def load(self) -> Loading:
+        """Loads what is new or changed, takes back what is gone, and reports."""
+        texts = self._texts()
+        broken = self._run(texts)
+        winners, refused = self._winners()
+        changed = tuple(name for name, task in winners.items() if self._tasks.get(name) is not task)
+        dropped = tuple(name for name in self._tasks if name not in winners)
+        for name in dropped:
+            self._board.remove(name)
+        for name in changed:
+            self._board.put(winners[name])
+        self._tasks = winners
+        self._board.hands.own(self.origin, is_whole=self._sources.keys() == texts.keys())
+        for trouble in refused:
+            log.error("tasks: %s", trouble)
+        log.info("tasks: %d in %s, %d changed, %d gone", len(winners), self._name, len(changed), len(dropped))
+        told = Told(self._board, None)
+        return Loading(self._name, tuple(winners), changed, dropped, tuple(refused), tuple(broken), told)
+
+    def _texts(self) -> dict[str, bytes]:
+        """The digests of the task files by their stems, in the order in which they are loaded."""
+        if not self._place.is_dir():
+            log.warning("tasks: there is no folder %s, so there are no tasks in it", self._place)
+            return {}
+        paths = sorted(path for path in self._place.glob("*.py") if path.is_file())
+        digests = {path: blake2b(path.read_bytes(), digest_size=16).digest() for path in paths}
+        helpers = {path.stem: digest for path, digest in digests.items() if is_helper(path)}
+        if helpers != self._helpers:
+            self._helpers = helpers
+            self._digests = dict.fromkeys(self._digests, _CHANGED)  # what they import is another
+        return {path.stem: digest for path, digest in digests.items() if not is_helper(path)}
+
+    def _run(self, texts: dict[str, bytes]) -> list[Trouble]:
+        """Runs what is new or changed; of what is broken the earlier version stays."""
+        same = [stem for stem, digest in texts.items() if self._digests.get(stem) == digest]
+        known, broken = self._sources, []
+        self._sources = {}
+        self._package.forget(kept=same)
+        for stem, digest in texts.items():
+            if stem in same:
+                self._sources[stem] = known[stem]
+                continue
+            try:
+                self._sources[stem] = self._package.run(stem)
+                self._digests[stem] = digest
+            except (Exception, SystemExit) as error:
+                broken.append(self._broken(stem, error, known.get(stem)))
+        self._digests = {stem: digest for stem, digest in self._digests.items() if stem in self._sources}
+        return broken
+
+    def _broken(self, stem: str, error: BaseException, earlier: Source | None) -> Trouble:
+        path = self._place / f"{stem}.py"
+        reason = f"{type(error).__name__}: {error}"
+        if isinstance(error, ModuleNotFoundError) and error.name and self._package.find(error.name) is not None:
+            reason += f"; files of one folder import one another relatively: from .{error.name} import ..."
+        if earlier is not None:
+            self._sources[stem] = earlier
+            self._digests[stem] = _CHANGED
+            self._package.restore(earlier)
+            reason += "; the version that was loaded before stays"
+        trouble = Trouble(str(path), line_of(error, path), reason)
+        log.error("tasks: %s", trouble, exc_info=error)
+        return trouble
+
+    def _winners(self) -> tuple[dict[str, Task], list[Trouble]]:
+        """The first task of each name, and what is refused."""
+        winners: dict[str, Task] = {}
+        refused = []
+        for stem, source in self._sources.items():
+            path = str(self._place / f"{stem}.py")
+            for task, line in source.tasks:
+                reason = self._refusal(task, winners)
+                if reason is None:
+                    winners[task.name] = task
+                else:
+                    refused.append(Trouble(path, line, reason, task.name))
+            for name, line in source.open.values():
+                reason = f"task(name={name!r}) has no execute, and decorates no function"
+                refused.append(Trouble(path, line, reason, name if isinstance(name, str) else None))
+        return winners, refused
+
+    def _refusal(self, task: Task, winners: dict[str, Task]) -> str | None:
+        before = self._board.tasks.get(task.name)
+        if task.name in winners or (before is not None and before is not self._tasks.get(task.name)):
+            return f"there is a task {task.name!r} already, and it stays; name this one otherwise"
+        return self._board.hands.refusal(task.name)

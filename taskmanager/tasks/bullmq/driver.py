@@ -97,8 +97,13 @@ class BullMQDriver:
             return
         await self._server.greet()
         runs = Runs(self._due, self._context, self._grace_s)
-        with self._server.in_our_words():
-            await runs.begin(self.queue, self.prefix, self._server.client(waits=True), self._concurrency)
+        client = self._server.client(waits=True)
+        try:
+            with self._server.in_our_words():
+                await runs.begin(self.queue, self.prefix, client, self._concurrency)
+        except BaseException:
+            await client.aclose()
+            raise
         self._runs = runs
 
     async def stop(self) -> None:

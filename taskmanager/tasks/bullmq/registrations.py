@@ -83,19 +83,18 @@ class Registrations:
         async with self._client.lock(f"{self._queue.qualifiedName}:registering:{identifier}", timeout=4 * REPLY_S):
             kept = await self._scheduler(identifier)
             is_same = kept is not None and all(kept.get(name) == value for name, value in wanted.items())
-            if isinstance(schedule, CronSchedule):
-                if not (is_same and kept and _template(kept) == request.data and await self._goes_on(kept)):
-                    await self._upsert(identifier, request, wanted, request.immediate and not is_same)
-            elif schedule.at_ms > _now_ms():
-                if not (is_same and kept and _template(kept) == request.data):
-                    await self._upsert(identifier, request, wanted)
-            elif not is_same:
-                _log.warning("task %r: its date %s is past, it does not run", request.name, iso(schedule.at_ms))
-                await self.delete(identifier)
+            if isinstance(schedule, DateSchedule) and schedule.at_ms <= _now_ms():
+                if not is_same:
+                    _log.warning("task %r: its date %s is past, it does not run", request.name, iso(schedule.at_ms))
+                    await self.delete(identifier)
+            elif not (kept and is_same and _template(kept) == request.data and await self._goes_on(kept)):
+                await self._upsert(identifier, request, wanted, request.immediate and not is_same)
         return identifier
 
     async def _goes_on(self, kept: dict[str, Any]) -> bool:
-        """Whether a scheduler has the job that will add the next; one whose job was lost would never run again."""
+        """Whether a cron has the job that adds the next one: where that was lost, nothing would ever run again."""
+        if "pattern" not in kept:
+            return True
         job = await Job.fromId(self._queue, f"repeat:{kept['key']}:{kept['next']}")
         return job is not None and not job.finishedOn
 

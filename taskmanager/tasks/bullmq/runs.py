@@ -22,6 +22,7 @@ from bullmq import Worker  # type: ignore[import-untyped]  # bullmq ships no typ
 from bullmq.custom_errors import DelayedError, UnrecoverableError  # type: ignore[import-untyped]
 from bullmq.job import Job  # type: ignore[import-untyped]
 from bullmq.job_scheduler import JobScheduler  # type: ignore[import-untyped]
+from redis.exceptions import RedisError
 
 from taskmanager.clock import SystemClock, datetime_of, duration_ms
 from taskmanager.errors import Discard, RetryLater
@@ -36,6 +37,7 @@ SKIPPED = "skipped"
 _RETRY_MS = 1000
 """How long the worker waits before it asks a server again that was gone."""
 _LOOK_S = 0.05
+"""How often an ending worker is looked at, in seconds."""
 _log = logging.getLogger("taskmanager")
 
 
@@ -70,6 +72,7 @@ class Runs:
         self._client = client
         self._worker = _Worker(queue, self.process, options)
         self._worker.on("error", self._trouble)
+        self._worker.on("stalled", self._lost)
         # Until the worker knows the server's version it waits for whole seconds, and a delayed job runs that much late.
         await self._worker.blockingRedisConnection.getRedisVersion()
         self._serving = asyncio.ensure_future(self._worker.run())
@@ -144,18 +147,22 @@ class Runs:
         if not job.repeatJobKey:
             return False
         of_scheduler = f"repeat:{job.repeatJobKey}:"
-        active = await self._worker.backend.getRanges([State.ACTIVE], 0, -1)
-        for job_id in active:
-            if job_id.startswith(of_scheduler) and job_id != job.id:
-                other = await Job.fromId(self._worker, job_id)
-                if other is not None and (other.processedOn, other.id) < (job.processedOn, job.id):
-                    return True
-        return False
+        try:
+            active = await self._worker.backend.getRanges([State.ACTIVE], 0, -1)
+            others = [each for each in active if each.startswith(of_scheduler) and each != job.id]
+            found = [await Job.fromId(self._worker, each) for each in others]
+        except (RedisError, OSError) as error:
+            self._trouble(error, job)
+            return False  # a run too many is better than one that fails for this
+        return any(other and (other.processedOn, other.id) < (job.processedOn, job.id) for other in found)
 
     def _served(self, serving: asyncio.Task[None]) -> None:
         error = None if serving.cancelled() else serving.exception()
         if error is not None:
             _log.critical("the BullMQ worker has ended, nothing is run any more: %s", error, exc_info=error)
+
+    def _lost(self, job_id: str) -> None:
+        _log.warning("job %s was lost by the worker that had it, and runs again", job_id)
 
     def _trouble(self, error: object, job: Any = None) -> None:
         about = "" if job is None else f", about job {job.id} of task {job.name!r}"
@@ -165,7 +172,8 @@ class Runs:
 def _as_bullmq_takes_it(error: BaseException) -> Exception:
     """An error whose text is the job's reason, and whose class says whether it may be tried again."""
     reason = str(error) or type(error).__name__
-    return UnrecoverableError(reason) if isinstance(error, (Discard, UnknownTask)) else RuntimeError(reason)
+    is_final = isinstance(error, (Discard, UnknownTask, UnrecoverableError))
+    return UnrecoverableError(reason) if is_final else RuntimeError(reason)
 
 
 def _due_ms(job: Any) -> int:

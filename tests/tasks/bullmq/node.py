@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Self
 
-from tests.processes import Guarded
+from tests.processes import Guarded, remove
 
 BULLMQ = "6.7.0"
 IOREDIS = "5.9.2"
@@ -60,9 +60,10 @@ class NodeSide:
     """One Node process with a queue and, once told to `work`, a worker. Calls return when Node has done it."""
 
     def __init__(self, home: Path, port: int, queue: str = "commandkit-tasks") -> None:
-        self._said = Path(tempfile.mkstemp(prefix="taskmanager-node-")[1])
+        self._folder = Path(tempfile.mkdtemp(prefix="taskmanager-node-"))
+        self._said = self._folder / "stderr"
         command = [shutil.which("node") or "node", str(_SCRIPT), str(home), str(port), queue]
-        self._child = Guarded(command, pipes=True, output=self._said)
+        self._child = Guarded(command, pipes=True, output=self._said, folder=self._folder)
         self._answers: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self.runs: list[dict[str, Any]] = []
         self._ran = asyncio.Event()
@@ -97,7 +98,7 @@ class NodeSide:
             await asyncio.wait_for(self._reader, _WITHIN_S)
         finally:
             self._child.end()
-            self._said.unlink()
+            remove(self._folder)
 
     async def _read(self) -> None:
         assert self._child.process.stdout is not None

@@ -103,6 +103,20 @@ async def test_a_slow_task_of_a_cron_never_runs_twice_at_the_same_time(server: S
         await ours.delete(other)
 
 
+async def test_a_cron_runs_where_the_server_does_not_say_what_is_active(
+    server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def unheard(*_: object) -> None:
+        raise ConnectionError("the line is dead")
+
+    ran = Ran()
+    monkeypatch.setattr("bullmq.backends.redis_backend.RedisBackend.getRanges", unheard)
+    async with driver(server, Task.of("tick", ran)) as ours:
+        await ours.create(TaskRequest("tick", {}, EACH_SECOND, immediate=True))
+        await ran.times(1)
+    assert "the line is dead" in caplog.text
+
+
 async def test_retry_later_delays_the_job_and_counts_no_attempt(server: Server) -> None:
     calls: list[TaskContext] = []
     queue = Queue(server)

@@ -80,7 +80,8 @@ class Registrations:
     async def _keep(self, request: TaskRequest, schedule: CronSchedule | DateSchedule) -> str:
         identifier = _identifier(request.name, "static")
         wanted = _repeat(schedule)
-        async with self._client.lock(f"{self._queue.qualifiedName}:registering:{identifier}", timeout=4 * REPLY_S):
+        turn = f"{self._queue.qualifiedName}:registering:{identifier}"
+        async with self._client.lock(turn, timeout=4 * REPLY_S, sleep=0.01):
             kept = await self._scheduler(identifier)
             is_same = kept is not None and all(kept.get(name) == value for name, value in wanted.items())
             if isinstance(schedule, DateSchedule) and schedule.at_ms <= _now_ms():

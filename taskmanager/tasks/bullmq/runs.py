@@ -38,6 +38,8 @@ _RETRY_MS = 1000
 """How long the worker waits before it asks a server again that was gone."""
 _LOOK_S = 0.05
 """How often an ending worker is looked at, in seconds."""
+_SETTLE_S = 5.0
+"""How long it may take to tell the server of the last ends."""
 _log = logging.getLogger("taskmanager")
 
 
@@ -84,25 +86,41 @@ class Runs:
         Cancelled while it waits for them, it does the rest at once.
         """
         self._is_ending = True
-        closing = asyncio.ensure_future(self._worker.close())
+        await self._worker.pause(True)
         try:
             if self._running:
                 await asyncio.wait(self._running, timeout=self._grace_s)
         finally:
             for run in self._running:
                 run.cancel()
-            await self._closed(closing)
+            await self._close()
 
-    async def _closed(self, closing: asyncio.Future[None]) -> None:
-        while not closing.done():
-            if self._worker.waiting is not None:
-                self._worker.waiting.cancel()  # close() wakes a worker that waits for a job, not one that is about to
-            await asyncio.wait({closing}, timeout=_LOOK_S)
-        await asyncio.wait({self._serving})
-        if self._worker.processing:  # a job that was handed out in this moment, and is given back
-            await asyncio.wait(self._worker.processing)
+    async def _close(self) -> None:
+        """Ends the worker when nothing of it is under way. (BullMQ's `close` cuts off what has just begun.)"""
+        try:
+            async with asyncio.timeout(_SETTLE_S):
+                while under_way := [each for each in self._worker.processing if not each.done()]:
+                    if self._worker.waiting is not None:
+                        self._worker.waiting.cancel()  # pausing wakes a read that waits for a job, not one to come
+                    await asyncio.wait(under_way, timeout=_LOOK_S)
+        except TimeoutError:
+            _log.warning("the BullMQ worker could not settle all within %g s; BullMQ will find it stalled", _SETTLE_S)
+        ended = [each for each in self._worker.processing if each.done() and not each.cancelled()]
+        while not self._serving.done():
+            self._serving.cancel()  # again, because a time-out that begins may swallow one (cpython gh-86296)
+            await asyncio.wait({self._serving}, timeout=_LOOK_S)
+        for job in [each.result() for each in ended if each.exception() is None]:
+            if job is not None:  # it was handed out in this moment, and nobody has begun it
+                await self._return(job)
         await self._client.aclose()
-        await closing
+
+    async def _return(self, job: Any) -> None:
+        try:
+            await self._give_back(job, job.token, 0)
+        except DelayedError:
+            return
+        except Exception as error:  # BullMQ finds it stalled
+            self._trouble(error, job)
 
     # ---- one run
 

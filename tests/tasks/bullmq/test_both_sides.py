@@ -123,7 +123,7 @@ async def test_node_runs_a_static_date_once_and_registering_it_again_runs_nothin
     ours, queue = driver(server), Queue(server)
     async with node() as other:
         await other.tell("work")
-        when = at(timedelta(milliseconds=300))
+        when = at(timedelta(milliseconds=800))
         identifier = await ours.create(static("launch", when))
         (run,) = await other.ran(1)
         assert (run["ran"], run["id"]) == ("launch", f"repeat:{identifier}:{when.at_ms}")

@@ -13,8 +13,11 @@ from hypothesis import strategies as st
 
 from taskmanager.errors import UsageError
 from taskmanager.policy.cron import Cron
+from taskmanager.tasks import Task, TaskRequest
 from taskmanager.tasks.bullmq.crons import next_run, stored_pattern
+from tests.servers import Server
 from tests.tasks.bullmq.node import NodeSide
+from tests.tasks.bullmq.world import EACH_SECOND, Ran, driver
 
 MARCH = int(datetime(2026, 3, 1, 12, 34, 56, tzinfo=UTC).timestamp() * 1000)
 
@@ -151,6 +154,19 @@ def test_croniter_as_bullmq_asks_it_stands_still_and_we_do_not() -> None:
     start, options = ms("2026-04-05T02:59:00+00:00"), {"pattern": "59 23 * * *", "tz": "America/Santiago"}
     assert default_repeat_strategy(start, options) <= start
     assert next_run(start, options) == ms("2026-04-05T23:59:00-04:00")
+
+
+async def test_our_worker_and_our_registrations_ask_our_strategy(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def croniter(*_: object) -> None:
+        raise AssertionError("bullmq's own strategy was asked")
+
+    monkeypatch.setattr("bullmq.job_scheduler.default_repeat_strategy", croniter)
+    ran = Ran()
+    async with driver(server, Task.of("tick", ran)) as it:
+        await it.create(TaskRequest("tick", {}, EACH_SECOND))
+        await ran.times(2)
 
 
 def test_bullmqs_own_strategy_reads_what_only_node_writes() -> None:

@@ -172,6 +172,46 @@ async def test_what_runs_still_when_the_grace_is_over_is_given_back_and_run_by_t
     assert (ended["atm"], queue.ids("completed")) == ("1", [identifier])
 
 
+async def test_a_stop_leaves_no_job_with_a_worker_that_is_gone(server: Server) -> None:
+    """Whatever was handed out in that moment; BullMQ would find it in a minute, and count it as lost."""
+    ran, queue, adding = Ran(), Queue(server), driver(server)
+    added = 0
+    for round_ in range(60):
+        ours = driver(server, Task.of("reminder", ran), concurrency=1 + round_ % 3)
+        await ours.start()
+        for _ in range(round_ % 4):
+            await adding.create(TaskRequest("reminder", {"n": added}))
+            added += 1
+        stopping = asyncio.ensure_future(ours.stop())
+        await adding.create(TaskRequest("reminder", {"n": added}))
+        added += 1
+        await stopping
+        assert queue.ids("active") == []
+    async with driver(server, Task.of("reminder", ran)):
+        await until(lambda: len(queue.ids("completed")) == added)
+    assert sorted(each["n"] for each in ran.data) == list(range(added))
+    await adding.stop()
+
+
+async def test_stop_ends_where_the_server_is_gone(server: Server) -> None:
+    begun = asyncio.Event()
+
+    async def endless(ctx: TaskContext) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    own = Server(server.kind)
+    try:
+        ours = driver(own, Task.of("slow", endless), grace=0)
+        await ours.start()
+        await ours.create(TaskRequest("slow", {}))
+        await begun.wait()
+        own.kill()
+        await asyncio.wait_for(ours.stop(), 15)
+    finally:
+        own.stop()
+
+
 async def test_a_stopped_driver_starts_again_and_stop_may_be_repeated(server: Server) -> None:
     ran = Ran()
     ours = driver(server, Task.of("reminder", ran))

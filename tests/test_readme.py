@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from io import StringIO
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -38,8 +39,9 @@ def test_every_block_is_of_a_kind_that_is_tested() -> None:
 
 
 def test_the_snippets_run_from_top_to_bottom(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    monkeypatch.chdir(tmp_path)  # one of them writes a file
     module = ModuleType("readme")
     monkeypatch.setitem(sys.modules, "readme", module)  # where dataclasses look for their own
     snippets = [(line, text) for line, text in blocks("python") if "def test_" not in text]

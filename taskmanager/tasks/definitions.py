@@ -8,7 +8,7 @@ shared by `prepare` and `execute`, and so is its `store`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -142,7 +142,7 @@ class TaskContext:
     def __setattr__(self, name: str, value: object) -> None:
         if name in _OWN:
             raise UsageError(f"ctx.{name} is this run's and cannot be replaced; ctx.store takes what a run keeps")
-        if isinstance(self._context, dict):
+        if isinstance(self._context, MutableMapping):
             self._context[name] = value
         else:
             setattr(self._context, name, value)

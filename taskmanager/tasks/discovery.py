@@ -130,7 +130,7 @@ class Folder:
             log.warning("tasks: there is no folder %s, so there are no tasks in it", self._place)
             return {}
         paths = sorted(path for path in self._place.glob("*.py") if path.is_file())
-        digests = {path: blake2b(path.read_bytes(), digest_size=16).digest() for path in paths}
+        digests = {path: digest for path in paths if (digest := _digest(path)) is not None}
         helpers = {path.stem: digest for path, digest in digests.items() if is_helper(path)}
         if helpers != self._helpers:
             self._helpers = helpers
@@ -191,3 +191,13 @@ class Folder:
         if task.name in winners or (before is not None and before is not self._tasks.get(task.name)):
             return f"there is a task {task.name!r} already, and it stays; name this one otherwise"
         return self._board.hands.refusal(task.name)
+
+
+def _digest(path: Path) -> bytes | None:
+    """Of its text; None where it has just gone. One that cannot be read has a digest that no text has."""
+    try:
+        return blake2b(path.read_bytes(), digest_size=16).digest()
+    except FileNotFoundError:
+        return None
+    except OSError:
+        return b"unreadable"

@@ -13,6 +13,7 @@ So all that is promised of jobs holds of tasks, on every engine and in a simulat
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from dataclasses import replace
@@ -22,7 +23,7 @@ from urllib.parse import quote
 
 from taskmanager.codec import new_id
 from taskmanager.engine import DUE_LIMIT
-from taskmanager.errors import UsageError
+from taskmanager.errors import Discard, RetryLater, UsageError
 from taskmanager.job import State
 from taskmanager.manager import TaskManager, app_of, seat_of
 from taskmanager.policy.admission import check_queue
@@ -39,6 +40,8 @@ from taskmanager.worker.origins import drop_gone
 
 __all__ = ["ManagerDriver", "MemoryDriver", "RedisDriver", "SQLiteDriver"]
 
+log = logging.getLogger("taskmanager")
+
 CONCURRENCY = 10
 """Runs at the same time, where a driver makes its own TaskManager: tasks mostly wait."""
 
@@ -48,9 +51,9 @@ _IDENTIFIER = re.compile(r"task:.+:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 class ManagerDriver:
     """Keeps and runs tasks on one queue of a `TaskManager`, which may have handlers of its own beside them.
 
-    Raises `UsageError` for a manager whose `ctx` has a name that a task's context has itself. `queue` is served even
-    while no task is defined, unless the manager was told which queues to serve. Applications that share a store use
-    queues, or prefixes, of their own.
+    Raises `UsageError` for a manager whose `ctx` has a name that a task's context has itself. A worker that is started
+    afterwards serves `queue` even while no task is defined, unless the manager was told which queues to serve.
+    Applications that share a store use queues, or prefixes, of their own.
     """
 
     def __init__(self, manager: TaskManager, *, queue: str = "default") -> None:
@@ -111,7 +114,12 @@ class ManagerDriver:
             raise UsageError(refusal)
 
         async def run(job: Job[Any], ctx: Context) -> Any:
-            executed, result = await carry_out(task, TaskContext(task, job.data, job.run_at, ctx, job))
+            try:
+                executed, result = await carry_out(task, TaskContext(task, job.data, job.run_at, ctx, job))
+            except Exception as error:
+                if not isinstance(error, (Discard, RetryLater)):  # these are words, not faults
+                    log.error("task %r raised in attempt %d of job %r", task.name, job.attempt, job.id, exc_info=error)
+                raise
             attempt = current_attempt.get()
             assert attempt is not None
             attempt.skipped = not executed

@@ -118,7 +118,8 @@ async def create_task(
 
     Each call is a run, or a series of runs, of its own, also where another of that name is under way. `schedule` and
     `timezone` are as for `task`; a date that is past runs now; `immediate` adds one run of a cron at once. The task may
-    be defined in another process; here a warning is logged. Raises `UsageError`, before anything is written, for what
+    be defined in another process; here a warning is logged. A plain `execute`, which cannot await, says `ctx.emit(name,
+    data, id=new_id())` instead. Raises `UsageError`, before anything is written, for what
     cannot be, and `EngineUnavailable` where the store does not answer: perhaps stored.
     """
     name, when = check_event(name), schedule_of(schedule, timezone)

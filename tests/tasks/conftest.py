@@ -1,11 +1,24 @@
-"""Tests here may be coroutines: each runs in an event loop of its own."""
+"""Each test here begins with no task and no driver; it may be a coroutine, with an event loop of its own."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+from taskmanager.tasks import forget_tasks
+
+
+@pytest.fixture(autouse=True)
+def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Nothing is defined, and the working directory is the test's own."""
+    monkeypatch.chdir(tmp_path)
+    forget_tasks()
+    yield
+    forget_tasks()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -47,6 +47,29 @@ async def test_registered_again_it_keeps_its_place_and_takes_the_rest(world: Wor
     assert answer.schedule_at == world.at(500)
 
 
+async def test_an_origin_is_kept_and_belongs_to_the_last_registration(world: World) -> None:
+    await world.enqueue(plan(origin="tasks:app/tasks"))
+    assert (await world.schedule()).plan.origin == "tasks:app/tasks"
+    await world.advance_schedule(await world.schedule(), next_at=world.at(500))
+    assert (await world.schedule()).plan.origin == "tasks:app/tasks"
+    await world.enqueue(plan(origin='tasks:ütöpiä "2"'))
+    assert (await world.schedule()).plan.origin == 'tasks:ütöpiä "2"'
+    await world.enqueue(plan())
+    assert (await world.schedule()).plan.origin is None
+
+
+async def test_a_pattern_is_the_callers_word_and_a_date_in_its_place_is_kept_like_it(world: World) -> None:
+    date = plan(pattern="@at 2026-03-29T01:00:00Z")
+    await world.enqueue(date)
+    await world.advance_schedule(await world.schedule(), place=world.at(5), next_at=world.at(500))
+    await world.enqueue(date)
+    again = await world.schedule()
+    assert (again.plan, again.place, again.next_at) == (date, world.at(5), world.at(500))
+    await world.enqueue(plan(pattern="@at 2026-03-29T01:00:00.001Z"))
+    changed = await world.schedule()
+    assert (changed.place, changed.next_at) == (world.now, None)
+
+
 @pytest.mark.parametrize("change", [{"pattern": "5 * * * *"}, {"timezone": "Europe/Paris"}], ids=str)
 async def test_another_pattern_or_timezone_starts_anew(world: World, change: dict[str, Any]) -> None:
     await world.enqueue(plan())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from taskmanager import TaskManager
 from taskmanager.engine import Batch, Engine, Settlement
 from taskmanager.engines.redis.keys import KEYS, Layout
-from taskmanager.job import Emission, Kind, State, Transition
+from taskmanager.job import Emission, Kind, Plan, State, Transition
 from tests.engines.redis.ground import opened, started
 from tests.house.source import ROOT
 from tests.servers import Server
@@ -138,3 +140,17 @@ async def test_a_line_that_somebody_deleted_is_made_anew(every_server: Server) -
         every_server.ask("DEL", "taskmanager:{default}:line:0")
         await app.emit("b")
         await app.ended("b")
+
+
+async def test_a_schedule_that_was_stored_before_there_were_origins_is_read_and_kept(server: Server) -> None:
+    nightly = Plan("nightly", "ship", "0 3 * * *", "UTC", overlap="skip")
+    async with opened(server.url) as engine:
+        await engine.enqueue(QUEUE, [nightly], Batch("shop", 1))
+        key = "taskmanager:{orders}:schedule:nightly"
+        older = json.loads(fields(server, key)["plan"])[:-1]
+        server.ask("HSET", key, "plan", json.dumps(older))
+        [schedule] = (await engine.schedules(QUEUE)).schedules
+        assert schedule.plan == nightly
+        await engine.enqueue(QUEUE, [replace(nightly, origin="tasks:app/tasks")], Batch("shop", 2))
+        [again] = (await engine.schedules(QUEUE)).schedules
+        assert (again.plan.origin, again.place) == ("tasks:app/tasks", schedule.place)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from taskmanager.engines import open_engine
 from taskmanager.engines.sqlite import SqliteEngine, opening, statements, store
 from taskmanager.engines.sqlite.address import Address
 from taskmanager.errors import UsageError
-from taskmanager.job import Emission, State
+from taskmanager.job import Emission, Plan, State
 from tests.engines.conformance.builders import failed
 
 LEASE_MS = 60_000
@@ -243,3 +244,20 @@ async def test_a_simulated_file_is_no_store_for_a_worker(url: str) -> None:
         await real.open()
     assert (await real.count("q")).states[State.WAITING] == 1
     await real.close()
+
+
+async def test_a_schedule_that_was_stored_before_there_were_origins_is_read_and_kept(url: str) -> None:
+    """A plan is one JSON text with defaults, so a new field of it is no new schema."""
+    engine = open_engine(url)
+    await engine.enqueue("q", [Plan("nightly", "report", "0 3 * * *", "UTC", b"7", overlap="skip")], Batch("caller", 1))
+    await engine.close()
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as file:
+        [written] = file.execute("SELECT plan FROM schedules").fetchone()
+        older = {name: value for name, value in json.loads(written).items() if name != "origin"}
+        assert len(older) == len(json.loads(written)) - 1
+        file.execute("UPDATE schedules SET plan = ?", (json.dumps(older),))
+        file.commit()
+    again = open_engine(url)
+    [schedule] = (await again.schedules("q")).schedules
+    assert schedule.plan == Plan("nightly", "report", "0 3 * * *", "UTC", b"7", overlap="skip", origin=None)
+    await again.close()

@@ -278,8 +278,10 @@ class Engine(Protocol):
     def fork(self) -> Engine:
         """Another connection to the same store, for another thread (the heartbeat's)."""
 
-    async def clear(self) -> None:
-        """Empties a store that was opened as a simulated one, for a world that begins."""
+    async def forget(self, *, everything: bool) -> None:
+        """For a world that begins in a simulated store: forgets what callers were answered in the last one, or all that
+        is there.
+        """
 
     # ---- write
 

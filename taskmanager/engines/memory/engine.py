@@ -77,10 +77,10 @@ class MemoryEngine:
         engine._is_simulated = self._is_simulated
         return engine
 
-    async def clear(self) -> None:
-        assert self._is_simulated, "only a simulated store is cleared"
+    async def forget(self, *, everything: bool) -> None:
+        assert self._is_simulated, "only a simulated store forgets"
         with self._lock:
-            self.store.clear()
+            self.store.forget(everything=everything)
 
     # ---- write
 

@@ -24,7 +24,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 
@@ -128,7 +127,7 @@ class Bell:
         connection = self._rings.connect()
         self._heard = frozenset()
         if self._failures:
-            await asyncio.sleep(min(_PAUSE_S * 2**self._failures, _LONGEST_PAUSE_S) * random.uniform(0.5, 1.0))
+            await asyncio.sleep(min(_PAUSE_S * 2**self._failures, _LONGEST_PAUSE_S))
         try:
             async with asyncio.timeout(REPLY_S):
                 await connection.send_command("CLIENT", "ID")

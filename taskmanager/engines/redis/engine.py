@@ -103,10 +103,14 @@ class RedisEngine:
         engine._is_simulated = self._is_simulated
         return engine
 
-    async def clear(self) -> None:
-        assert self._is_simulated, "only a simulated store is cleared"
+    async def forget(self, *, everything: bool) -> None:
+        assert self._is_simulated, "only a simulated store forgets"
         for name in await self._ask("SMEMBERS", self._layout.queues):
-            pattern, cursor = self._layout.pattern(name.decode()), b"0"
+            queue = name.decode()
+            if not everything:
+                await self._ask("DEL", self._layout.key(queue, "ANSWERS"), self._layout.key(queue, "CALLS"))
+                continue
+            pattern, cursor = self._layout.pattern(queue), b"0"
             while True:
                 cursor, keys = await self._ask("SCAN", cursor, "MATCH", pattern, "COUNT", DUE_LIMIT)
                 if keys:

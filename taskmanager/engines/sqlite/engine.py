@@ -15,6 +15,7 @@ import asyncio
 import random
 import sqlite3
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import TypeVar
 
 from taskmanager.clock import Clock, SystemClock, monotonic
@@ -102,10 +103,10 @@ class SqliteEngine:
         engine._is_simulated = self._is_simulated
         return engine
 
-    async def clear(self) -> None:
-        assert self._is_simulated, "only a simulated store is cleared"
-        if await self._read(lambda file: file.execute(sql.ANY_QUEUE).fetchone()) is not None:
-            await self._hold(lambda: self.store.write(_clear, self._is_simulated, brings_work=False))
+    async def forget(self, *, everything: bool) -> None:
+        assert self._is_simulated, "only a simulated store forgets"
+        work = partial(_forget, everything)
+        await self._hold(lambda: self.store.write(work, self._is_simulated, brings_work=False))
 
     # ---- write
 
@@ -348,6 +349,7 @@ class SqliteEngine:
             await asyncio.sleep(pause_s * self._rng.uniform(0.5, 1.5))
 
 
-def _clear(file: sqlite3.Connection) -> None:
+def _forget(everything: bool, file: sqlite3.Connection) -> None:
     for (table,) in file.execute(sql.TABLES).fetchall():
-        file.execute(f"DELETE FROM {table}")
+        if everything or table == "replays":
+            file.execute(f"DELETE FROM {table}")

@@ -28,7 +28,6 @@ _QUEUE = (
     " waiting, delayed, active, completed, failed, cancelled, schedule_at"
 )
 TABLES = "/* tables */ SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT IN ('store', 'sqlite_sequence')"
-ANY_QUEUE = "/* any_queue */ SELECT 1 FROM queues LIMIT 1"
 GET_QUEUE = f"/* get_queue */ SELECT {_QUEUE} FROM queues WHERE name = ?"
 ADD_QUEUE = f"/* add_queue */ INSERT INTO queues (name) VALUES (?) RETURNING {_QUEUE}"
 PUT_QUEUE = (

@@ -13,7 +13,8 @@ from collections.abc import Collection, Sequence
 from taskmanager.engine import DUE_LIMIT, LOG_LINES, Journal, cut_line
 from taskmanager.engines.memory.lines import Line
 from taskmanager.engines.memory.queue import Queue
-from taskmanager.engines.memory.records import LEGAL, Lease, check
+from taskmanager.engines.memory.records import Lease
+from taskmanager.engines.rules.records import LEGAL, check
 from taskmanager.job import Claim, Fact, Kind, LogLine, Progress, Reason, State, StoredJob
 
 __all__ = ["claim", "extend", "reap"]

@@ -16,8 +16,9 @@ from typing import Any
 import msgspec
 
 from taskmanager.engine import DUE_LIMIT, LOG_LINES, Journal, cut_line
+from taskmanager.engines.rules.records import LEGAL, check
 from taskmanager.engines.sqlite import statements as sql
-from taskmanager.engines.sqlite.queue import LEGAL, Queue, check
+from taskmanager.engines.sqlite.queue import Queue
 from taskmanager.engines.sqlite.rows import damage_of, job_of, json_of, options_of, plain
 from taskmanager.job import DEFAULT_OPTIONS, Claim, ErrorInfo, Fact, Kind, LogLine, Progress, Reason, State, StoredJob
 

@@ -27,6 +27,7 @@ from taskmanager.policy.lifecycle import GONE
 __all__ = ["Queue"]
 
 A = TypeVar("A", bound=Answer)
+WAITING, DELAYED = State.WAITING, State.DELAYED  # a look-up in an Enum costs a call
 
 
 class Queue(rules.Queue):
@@ -136,9 +137,9 @@ class Queue(rules.Queue):
         job.state = to
 
     def put(self, job: StoredJob) -> None:
-        if job.state is State.WAITING:
+        if job.state is WAITING:
             self.lines.append(job)
-        elif job.state is State.DELAYED:
+        elif job.state is DELAYED:
             self.delays.add(job)
         else:
             self.finished[job.state][job.serial] = job

@@ -24,6 +24,7 @@ __all__ = ["admit", "identify"]
 
 OPENS = frozenset({Kind.EMITTED, Kind.REPLACED, Kind.FOLLOW_UP})
 """The verdicts that open a debounce window."""
+WAITING, EMITTED = State.WAITING, Kind.EMITTED  # a look-up in an Enum costs a call
 _tuple = tuple.__new__
 """Builds a NamedTuple positionally in half the time; it is what a NamedTuple's own constructor calls."""
 
@@ -59,7 +60,7 @@ def identify(
         queue.name,
         entry.event,
         entry.data,
-        State.WAITING,
+        WAITING,
         entry.priority,
         serial,
         serial,
@@ -81,7 +82,7 @@ def identify(
         check(BORN, born, job.state)
     queue.add(job)
     facts.append(_tuple(Fact, (now, born, queue.name, entry.event, entry.id, None, None, detail)))
-    return _tuple(Verdict, (Kind.EMITTED, entry.id, serial))
+    return _tuple(Verdict, (EMITTED, entry.id, serial))
 
 
 def _meet(queue: Queue, job: StoredJob, entry: Emission, run_at: int, now: int, facts: list[Fact]) -> Verdict:

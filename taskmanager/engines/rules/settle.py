@@ -29,6 +29,7 @@ __all__ = ["letter", "told", "write"]
 
 SUPERSEDED_STEP = {State.FAILED: Kind.FAILED, State.CANCELLED: Kind.CANCELLED}
 """The step of a job whose follow-up took over, by the state that its transition names for that."""
+STALLED, RETRIED, COMPLETED = Kind.STALLED, Kind.RETRIED, State.COMPLETED  # a look-up in an Enum costs a call
 WORDS = {kind: kind.value for kind in Kind}
 _tuple = tuple.__new__
 
@@ -73,13 +74,13 @@ def told(settlement: Settlement, step: Kind, reason: str | None, was_reaped: boo
     """The details of the step that ends a run."""
     transition = settlement.transition
     detail: dict[str, Any] = {}
-    if not was_reaped and transition.kind is not Kind.STALLED:
+    if not was_reaped and transition.kind is not STALLED:
         detail["duration"] = settlement.duration_ms / 1000
     if transition.error is not None:
         detail["error"] = str(transition.error)
     if reason is not None:
         detail["reason"] = reason
-    if step is Kind.RETRIED:
+    if step is RETRIED:
         detail["delay"] = transition.delay_ms / 1000
     return detail or None
 
@@ -106,7 +107,7 @@ def _take_over(queue: Queue, job: StoredJob, transition: Transition, to: State, 
     job.losses += transition.losses
     if transition.max_attempts is not None:
         job.max_attempts = transition.max_attempts
-    if transition.error is not None or to is State.COMPLETED:
+    if transition.error is not None or to is COMPLETED:
         job.error = transition.error
     job.result = transition.result
     job.reason = reason

@@ -40,8 +40,8 @@ def _settle_by(patch: pytest.MonkeyPatch, matches: Callable[[Any, Any], bool]) -
     """A stale claim settles the job that it once had, where the fence finds the two alike."""
     given: dict[int, Any] = {}
 
-    def remembering(original: Any, queue: Queue, job: Any) -> Any:
-        claim = given[job.claim] = original(queue, job)
+    def remembering(original: Any, job: Any) -> Any:
+        claim = given[job.claim] = original(job)
         return claim
 
     def unfenced(original: Any, queue: Queue, worker: str, settlements: Any, *rest: Any) -> Any:
@@ -56,7 +56,7 @@ def _settle_by(patch: pytest.MonkeyPatch, matches: Callable[[Any, Any], bool]) -
         queue.leases = {owner: lease for owner, lease in queue.leases.items() if lease}
         return original(queue, worker, settlements, *rest)
 
-    _around(patch, claims, "_as_claim", remembering)
+    _around(patch, claims, "claim_of", remembering)
     _around(patch, engine, "settle", unfenced)
 
 
@@ -89,7 +89,7 @@ def a_lease_is_reaped_early(patch: pytest.MonkeyPatch) -> None:
 
 @bug
 def a_lost_reply_strands_its_jobs(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(claims, "_given_before", lambda queue, held, holds, limit: ([], False))
+    patch.setattr(claims, "_given_before", lambda held, holds, limit: ([], False))
 
 
 @bug

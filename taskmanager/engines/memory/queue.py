@@ -20,7 +20,6 @@ from taskmanager.engines.memory.lines import Delays, Lines
 from taskmanager.engines.memory.records import Counters, DeadLetters, Lease, Outcome, Replay
 from taskmanager.engines.rules import queue as rules
 from taskmanager.engines.rules.records import LEGAL, Opening, WindowKey, check
-from taskmanager.errors import InvariantError
 from taskmanager.job import Fact, Kind, LogLine, State, StoredJob, StoredSchedule
 from taskmanager.policy.lifecycle import GONE
 
@@ -80,13 +79,9 @@ class Queue(rules.Queue):
         """The stored answer where this call is the caller's last one again; None for a new call."""
         self.forget_replays(now)
         last = self.replays.get((batch.caller, verb))
-        if last is None or batch.number > last.number:
+        if last is None or not self.is_again(verb, batch, last.number):
             return None
-        if batch.number < last.number or not isinstance(last.answer, kind):
-            raise InvariantError(
-                f"{verb} number {batch.number} of caller {batch.caller!r} on queue {self.name!r} came after number"
-                f" {last.number}; a caller numbers its calls upwards and has one in flight"
-            )
+        assert isinstance(last.answer, kind)
         return last.answer
 
     def remember(self, verb: str, batch: Batch, now: int, answer: Answer) -> None:

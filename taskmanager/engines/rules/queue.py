@@ -14,8 +14,9 @@ from abc import abstractmethod
 from collections.abc import Collection
 from typing import Any, Protocol
 
-from taskmanager.engine import NOTHING, JobRef
+from taskmanager.engine import NOTHING, Batch, JobRef
 from taskmanager.engines.rules.records import Opening, WindowKey, check
+from taskmanager.errors import InvariantError
 from taskmanager.job import Edge, Fact, FollowUp, Kind, State, StoredJob, StoredSchedule
 from taskmanager.policy.lifecycle import BORN
 
@@ -119,6 +120,17 @@ class Queue(Protocol):
     @abstractmethod
     def is_live(self, schedule: str) -> bool:
         """Whether a job of that schedule is not finished."""
+
+    # ---- what follows: calls
+
+    def is_again(self, verb: str, batch: Batch, last: int) -> bool:
+        """Whether a call is its caller's last one of that verb, numbered `last`, once more."""
+        if batch.number < last:
+            raise InvariantError(
+                f"{verb} number {batch.number} of caller {batch.caller!r} on queue {self.name!r} came after number"
+                f" {last}; a caller numbers its calls upwards and has one in flight"
+            )
+        return batch.number == last
 
     # ---- what follows: moves
 

@@ -31,8 +31,6 @@ class Queue(Protocol):
     tide: int
     revisions: int
     paused: bool
-    ended: list[int]
-    """The serials that have ended in this verb, for those who wait."""
 
     # ---- jobs: what a store gives
 
@@ -56,7 +54,7 @@ class Queue(Protocol):
 
     @abstractmethod
     def put(self, job: StoredJob) -> None:
-        """The job, with whatever was changed of it, stands where its state says; it may stand there already."""
+        """The job, with whatever was changed of it, stands where its state says; it may be there already."""
 
     @abstractmethod
     def forget(self, job: StoredJob) -> None:

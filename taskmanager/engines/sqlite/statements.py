@@ -153,7 +153,6 @@ GET_WINDOW = (
     " WHERE queue = ? AND event = ? AND key = ? AND edge = ?"
 )
 PUT_WINDOW = "/* put_window */ INSERT OR REPLACE INTO windows VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-MOVE_WINDOW = "/* move_window */ UPDATE windows SET first_at = ? WHERE queue = ? AND event = ? AND key = ? AND edge = ?"
 END_WINDOWS = "/* end_windows */ DELETE FROM windows WHERE queue = ? AND serial = ? AND (until IS NULL OR ?)"
 DROP_WINDOWS = "/* drop_windows */ DELETE FROM windows WHERE queue = ? AND until <= ?"
 

@@ -4,7 +4,7 @@ The reserve is some blocks of the disk that hold nothing. When the disk is full,
 (`settle`, `extend`, `cancel`, ...) lets them go and succeeds; what would bring new work (`enqueue`, `claim`) is refused
 until they have been taken again, in whatever process. So what runs can end, and nothing new uses up its room.
 
-The same file is locked by whoever checkpoints, so that among all processes one does at a time (see `attendant`). The
+The same file is locked by whoever checkpoints, so that among all processes one does at a time (see `wal`). The
 system unlocks it when its holder dies.
 """
 

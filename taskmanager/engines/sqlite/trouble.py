@@ -12,7 +12,7 @@ import sqlite3
 
 from taskmanager.errors import EngineFull, EngineUnavailable, TaskManagerError, UsageError
 
-__all__ = ["Busy", "full", "is_full", "is_unreadable_text", "locked", "translated"]
+__all__ = ["Busy", "full", "is_busy", "is_full", "is_unreadable_text", "locked", "translated"]
 
 _BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
 _FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
@@ -39,6 +39,11 @@ def _code(error: sqlite3.Error) -> int | None:
     return None if code is None else code & 0xFF
 
 
+def is_busy(error: sqlite3.Error) -> bool:
+    """Whether somebody else has the file."""
+    return _code(error) in _BUSY
+
+
 def is_full(error: sqlite3.Error) -> bool:
     """Whether room on the disk may help."""
     return _code(error) in _FULL
@@ -52,7 +57,7 @@ def is_unreadable_text(error: sqlite3.Error) -> bool:
 def translated(error: sqlite3.Error, name: str) -> TaskManagerError | Busy:
     """What to raise for an error of the store of that name."""
     code = _code(error)
-    if code in _BUSY:
+    if is_busy(error):
         return Busy(str(error))
     if code in _YOURS:
         return UsageError(f"the store {name} {_YOURS[code]} ({error})")

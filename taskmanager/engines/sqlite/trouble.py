@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sqlite3
 
-from taskmanager.errors import EngineFull, EngineUnavailable, TaskManagerError, UsageError
+from taskmanager.errors import EngineFull, EngineLocked, EngineUnavailable, TaskManagerError, UsageError
 
 __all__ = ["Busy", "full", "is_busy", "is_full", "is_unreadable_text", "locked", "translated"]
 
@@ -71,11 +71,12 @@ def full(name: str) -> EngineFull:
     return EngineFull(f"the store {name} has no room left: free some on its disk, and it goes on by itself")
 
 
-def locked(path: str, waited_s: float) -> EngineUnavailable:
+def locked(path: str, waited_s: float) -> EngineLocked:
     """For a file that nobody let go of in time."""
-    return EngineUnavailable(
+    return EngineLocked(
         f"the file {path} was locked by {_holder(path)} for the {waited_s:.1f} s that were waited. End what has it open"
-        " in a transaction (a shell, a backup, a viewer), or wait longer with ?wait= in the URL"
+        " in a transaction (a shell, a backup, a viewer), or wait longer with ?wait= in the URL",
+        waited_s,
     )
 
 

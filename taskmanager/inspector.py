@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 
 from taskmanager.app import App
 from taskmanager.clock import duration_ms, monotonic
-from taskmanager.codec import decode
 from taskmanager.connection import Connection
 from taskmanager.engine import (
     DUE_LIMIT,
@@ -46,6 +45,7 @@ from taskmanager.records import (
     counts_record,
     job_record,
     log_record,
+    read_result,
     schedule_record,
 )
 from taskmanager.resend import resend
@@ -304,7 +304,10 @@ def _outcome(queue: str, ref: JobRef, job: StoredJob | None) -> Any:
     if job is None:
         raise JobFailed(Reason.GONE, job_id=ref.id, queue=queue)
     if job.state is State.COMPLETED:
-        return None if job.result is None else decode(job.result)
+        try:
+            return read_result(job)
+        except ValueError as damage:
+            raise JobFailed(str(damage), job_id=ref.id, queue=queue) from None
     error = job.error
     # `requested` says how it was cancelled; to who waits for the result, the plain word says it.
     reason = job.state if job.reason in (None, Reason.REQUESTED) else job.reason

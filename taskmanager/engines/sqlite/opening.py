@@ -49,8 +49,9 @@ def _checked(path: str) -> str:
     folder = os.path.dirname(path)
     if not os.path.isdir(folder):
         raise UsageError(f"the folder {folder} of the store sqlite:///{path} does not exist; make it first")
-    if os.path.isdir(path):
-        raise UsageError(f"the store sqlite:///{path} must be a file, and is a folder")
+    if os.path.exists(path) and not os.path.isfile(path):
+        other = "a folder" if os.path.isdir(path) else "a pipe or device"
+        raise UsageError(f"the store sqlite:///{path} must be a file, and is {other}")
     for one in (folder, path):
         if os.path.exists(one) and not os.access(one, os.W_OK):
             raise UsageError(f"the store sqlite:///{path} cannot be written: this user may not write to {one}")

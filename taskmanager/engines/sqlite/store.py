@@ -20,6 +20,7 @@ from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from taskmanager.clock import monotonic
 from taskmanager.engine import JobRef
 from taskmanager.engines.sqlite import opening, reads, wal
 from taskmanager.engines.sqlite import statements as sql
@@ -27,10 +28,10 @@ from taskmanager.engines.sqlite.address import Address
 from taskmanager.engines.sqlite.attendant import Attendant
 from taskmanager.engines.sqlite.reserve import Reserve
 from taskmanager.engines.sqlite.rows import json_of
-from taskmanager.engines.sqlite.trouble import full, is_full, is_unreadable_text, translated
+from taskmanager.engines.sqlite.trouble import full, gone, is_full, is_unreadable_text, translated
 from taskmanager.engines.sqlite.wal import Wal
 from taskmanager.engines.waiters import Waiters
-from taskmanager.errors import TaskManagerError, UsageError
+from taskmanager.errors import EngineGone, TaskManagerError, UsageError
 
 __all__ = ["Store", "store_of"]
 
@@ -38,6 +39,8 @@ K = TypeVar("K")
 T = TypeVar("T")
 log = logging.getLogger("taskmanager")
 
+LOOK_S = 1.0
+"""How often to look whether the file is still where it was opened, in seconds."""
 REAL, SIMULATED = "real", "simulated"
 
 
@@ -61,6 +64,9 @@ class Store:
         self.is_moving_log = False
         """Whether it may be this process itself that keeps its own calls from the file, for a moment."""
         self._mark: str | None = None
+        self._place: tuple[int, int] | None = None
+        self._looked_s = 0.0
+        self._is_gone = False
         self._users = 0
         self._blocks = False
         self._version: int | None = None
@@ -122,7 +128,7 @@ class Store:
                 return self._leniently(sql.BEGIN, work, is_simulated)
             if is_full(error) and not brings_work and self._reserve is not None:
                 return self._with_reserve(self._reserve, work, is_simulated)
-            raise translated(error, self.address.name) from error
+            raise translated(error, self.address) from error
 
     def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """One look, at one moment."""
@@ -131,12 +137,14 @@ class Store:
         except sqlite3.Error as error:
             if is_unreadable_text(error):
                 return self._leniently(sql.BEGIN_READ, work, None)
-            raise translated(error, self.address.name) from error
+            raise translated(error, self.address) from error
 
     def _transact(self, begin: str, work: Callable[[sqlite3.Connection], T], is_simulated: bool | None) -> T:
         file = self._file
         if file is None:
             file = self._connect()
+        elif self._is_gone or monotonic() - self._looked_s >= LOOK_S:
+            self._check_place()
         file.execute(begin)
         try:
             mark = self._mark
@@ -165,7 +173,7 @@ class Store:
             self._wal.move_under(self._file)
             return self._transact(sql.BEGIN, work, is_simulated)
         except sqlite3.Error as error:
-            raise translated(error, self.address.name) from error
+            raise translated(error, self.address) from error
 
     def _leniently(self, begin: str, work: Callable[[sqlite3.Connection], T], is_simulated: bool | None) -> T:
         """Once more, with texts that need not be UTF-8: somebody else has written one, and it must not stop a queue."""
@@ -175,7 +183,7 @@ class Store:
         try:
             return self._transact(begin, work, is_simulated)
         except sqlite3.Error as error:
-            raise translated(error, self.address.name) from error
+            raise translated(error, self.address) from error
         finally:
             file.text_factory = str
 
@@ -187,7 +195,7 @@ class Store:
             try:
                 self._connect()
             except sqlite3.Error as error:
-                raise translated(error, self.address.name) from error
+                raise translated(error, self.address) from error
 
     def _connect(self) -> sqlite3.Connection:
         file = opening.connect(self.address)
@@ -200,10 +208,27 @@ class Store:
         self._mark = None if found is None else found[0]
         self._version = None
         self._wal = Wal(self.address)
+        self._place = None if self.address.path is None else _place_of(self.address.path)
+        self._looked_s, self._is_gone = monotonic(), False
         self._file = file
         self._closer = weakref.finalize(self, file.close)
         self.stand_still(self._blocks)
         return file
+
+    def _check_place(self) -> None:
+        """Raises `EngineGone` where the file was deleted or replaced: what we wrote would be in no file at all."""
+        path = self.address.path
+        if path is None or self._place is None:
+            return
+        self._looked_s = monotonic()
+        if _place_of(path) == self._place:
+            self._is_gone = False
+            return
+        error = gone(path)
+        if not self._is_gone:
+            log.error("%s", error)
+        self._is_gone = True
+        raise error
 
     def refuse_other(self, is_simulated: bool) -> None:
         """Raises `UsageError` where the store bears the other mark."""
@@ -254,10 +279,11 @@ class Store:
 
     def checkpoint(self) -> None:
         """Moves what is in the log into the file; see `wal`."""
-        with self.lock:
-            reserve = self._reserve
         self.is_moving_log = True
         try:
+            with self.lock:
+                reserve = self._reserve
+                self._check_place()
             self._wal.move(reserve)
         except (sqlite3.Error, TaskManagerError, OSError) as error:
             log.warning("the log of %s could not be moved (%s); it is tried again", self.address.name, error)
@@ -299,9 +325,11 @@ class Store:
 
     def look(self) -> None:
         """Tells those who wait what another process has written, if one has."""
-        with self.lock, suppress(sqlite3.Error):  # a file that cannot be read now is looked at again soon
+        with self.lock, suppress(sqlite3.Error, EngineGone):  # what cannot be read now is looked at again soon
             if self._file is None:
                 return
+            if monotonic() - self._looked_s >= LOOK_S:
+                self._check_place()
             [version] = self._file.execute(sql.DATA_VERSION).fetchone()
             if version == self._version:
                 return
@@ -316,6 +344,15 @@ class Store:
         rows: list[tuple[str, int, Any]] = file.execute(sql.GET_TIDES, (json_of(list(queues)),)).fetchall()
         for queue, tide, due_at in rows:
             self.waiters.tell(queue, tide, due_at)
+
+
+def _place_of(path: str) -> tuple[int, int] | None:
+    """Which file that is; None where there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _take_away(counter: Counter[K], keys: Iterable[K]) -> None:

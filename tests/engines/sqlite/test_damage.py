@@ -234,6 +234,33 @@ async def test_a_folder_is_no_file(tmp_path: Path) -> None:
     await refused(f"sqlite:///{tmp_path}", "must be a file, and is a folder")
 
 
+async def test_a_pipe_is_no_file(url: str) -> None:
+    os.mkfifo(path_of(url))
+    await refused(url, "must be a file, and is a pipe or device")
+
+
+async def test_a_device_is_no_file() -> None:
+    await refused("sqlite:////dev/null", "must be a file, and is a pipe or device")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "DROP TABLE jobs",
+        "ALTER TABLE jobs RENAME COLUMN line TO position",
+        "CREATE TRIGGER t BEFORE INSERT ON jobs BEGIN SELECT RAISE(ABORT, 'no more'); END",
+    ],
+)
+async def test_tables_that_somebody_has_changed_are_told_at_once(url: str, change: str) -> None:
+    await (await filled(url)).close()
+    with closing(sqlite3.connect(path_of(url), isolation_level=None)) as other:
+        other.execute(change)
+    tm = TaskManager(url)
+    with pytest.raises(UsageError, match=r"tasks\.db is not as it was made: .*Restore it from a backup"):
+        await tm.emit("send", queue="q")
+    await tm.stop()
+
+
 async def test_a_file_that_this_user_may_not_write_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     await (await filled(url)).close()
     # Whoever runs the tests may be allowed everything.

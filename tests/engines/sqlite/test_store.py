@@ -63,6 +63,8 @@ def test_three_slashes_are_relative_to_the_working_directory(tmp_path: Path, mon
         ("sqlite:///a.db?mode=ro", "takes synchronous, wait"),
         ("sqlite:///a.db?synchronous=off", "must be normal or full, got 'off'"),
         ("sqlite:///a.db?wait=long", "a number of seconds from 0 to 30, got 'long'"),
+        ("sqlite:///%FF.db", r"must be UTF-8, got '.*\\udcff\.db'; give it another name"),
+        ("sqlite:///\udcff.db", r"must be UTF-8, got '.*\\udcff\.db'; give it another name"),
     ],
 )
 def test_a_url_that_is_wrong_says_so_when_it_is_given(url: str, told: str) -> None:

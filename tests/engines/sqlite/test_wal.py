@@ -189,3 +189,18 @@ async def test_a_log_is_moved_with_everybody_kept_from_writing(url: str, monkeyp
     await emit(engine, 11, 10)
     assert log_bytes(url) == before  # started anew, at its beginning
     await engine.close()
+
+
+@pytest.mark.usefixtures("short")
+async def test_without_a_reserve_the_log_is_moved_all_the_same_and_a_warning_says_what_is_missing(
+    url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path_of(f"{url}-reserve").mkdir()
+    engine = open_engine(url)
+    await emit(engine, 1, 1500)
+    assert log_bytes(url) < 16 * MB
+    await until(lambda: path_of(url).stat().st_size > MB // 4)
+    await engine.close()
+    told = [one.getMessage() for one in caplog.records]
+    assert len(told) == 1
+    assert "there can be no reserve beside" in told[0]

@@ -168,9 +168,10 @@ class Store:
                 log.warning("no room left for %s: going on with what was reserved", self.address.name)
                 with suppress(sqlite3.OperationalError):
                     return self._transact(sql.BEGIN, work, is_simulated)
-            assert self._file is not None
-            self._file.execute(sql.BEGIN)
-            self._wal.move_under(self._file)
+            with reserve.turn() as is_ours:
+                if is_ours and self._file is not None:
+                    self._file.execute(sql.BEGIN)
+                    self._wal.move_under(self._file)
             return self._transact(sql.BEGIN, work, is_simulated)
         except sqlite3.Error as error:
             raise translated(error, self.address) from error

@@ -12,7 +12,8 @@ of it moved. Where somebody always writes that never comes, for what was written
 the log would grow as long as the load lasts. So the log is moved beside the writers first, which holds up nobody; and
 where it is long all the same, what is left is moved once more with the write lock held. That is little, so they wait a
 moment (each of them as for any other writer), and the next one starts the log anew. With the write lock held nobody can
-start the log anew, so such a move needs neither turn nor commit; a store that cannot have the turn knows no other.
+start the log anew, so such a move needs no commit before it; but it needs the turn, for it would move the page by which
+another process is safe. Who cannot make sure of the turn, because the file for it cannot be opened, moves only so.
 
 A reader that stays in its transaction keeps the log from being moved beyond the moment it sees. Then nobody is held
 up, as it would be in vain; the log grows until the reader goes, and is cut back to `opening.KEPT_BYTES` after that.
@@ -29,7 +30,7 @@ from contextlib import closing
 from taskmanager.engines.sqlite import opening
 from taskmanager.engines.sqlite import statements as sql
 from taskmanager.engines.sqlite.address import Address
-from taskmanager.engines.sqlite.reserve import Reserve
+from taskmanager.engines.sqlite.reserve import Reserve, turn_without_reserve
 from taskmanager.engines.sqlite.trouble import is_busy
 
 __all__ = ["CHECKPOINT_PAGES", "Wal"]
@@ -77,11 +78,11 @@ class Wal:
 
     def move(self, reserve: Reserve | None) -> None:
         """Moves the log, and sees to it that a long one is started anew; nothing, while another process does it."""
-        if reserve is None:
-            self._move_from_writers()
+        path = self._address.path
+        if path is None:
             return
-        with reserve.turn() as is_ours:
-            if is_ours and self._move_beside_writers():
+        with turn_without_reserve(path) if reserve is None else reserve.turn() as is_ours:
+            if is_ours and (reserve is None or self._move_beside_writers()):
                 self._move_from_writers()
 
     def move_under(self, holder: sqlite3.Connection) -> None:

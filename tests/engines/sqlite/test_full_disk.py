@@ -145,11 +145,16 @@ def test_a_reserve_takes_room_gives_it_back_and_takes_it_again(tmp_path: Path) -
 
 
 def test_one_at_a_time_has_the_turn(tmp_path: Path) -> None:
-    one, other = reserve.Reserve(f"{tmp_path}/tasks.db"), reserve.Reserve(f"{tmp_path}/tasks.db")
-    with one.turn() as is_ours, other.turn() as is_theirs:
-        assert (is_ours, is_theirs) == (True, False)
+    path = f"{tmp_path}/tasks.db"
+    with reserve.turn_without_reserve(path) as is_ours:
+        assert is_ours  # there is no file to lock, so nobody can have the turn
+    one, other = reserve.Reserve(path), reserve.Reserve(path)
+    with one.turn() as is_ours, other.turn() as is_theirs, reserve.turn_without_reserve(path) as is_a_readers:
+        assert (is_ours, is_theirs, is_a_readers) == (True, False, False)
     with other.turn() as is_theirs:
         assert is_theirs
+    with reserve.turn_without_reserve(path) as is_ours, one.turn() as is_theirs:
+        assert (is_ours, is_theirs) == (True, False)
     one.close()
     other.close()
 

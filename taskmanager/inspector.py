@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 
 from taskmanager.app import App
 from taskmanager.clock import duration_ms, monotonic
-from taskmanager.codec import decode
 from taskmanager.connection import Connection
 from taskmanager.engine import (
     DUE_LIMIT,
@@ -34,7 +33,7 @@ from taskmanager.engine import (
     Resume,
     Unschedule,
 )
-from taskmanager.errors import JobFailed, UsageError
+from taskmanager.errors import EngineLocked, JobFailed, UsageError
 from taskmanager.handles import JobHandle
 from taskmanager.job import FINISHED, Reason, State, StoredJob
 from taskmanager.policy.admission import check_event, check_id, check_queue
@@ -46,6 +45,7 @@ from taskmanager.records import (
     counts_record,
     job_record,
     log_record,
+    read_result,
     schedule_record,
 )
 from taskmanager.resend import resend
@@ -55,6 +55,8 @@ T = TypeVar("T")
 Which = str | JobHandle
 _VERBS = {Promote: "promoted", Requeue: "retried", Delete: "deleted", Purge: "purged"}
 _WAIT_S = 3600.0
+_LAST_LOOK_S = 0.25
+"""How long a look at a job may take for somebody whose time is over."""
 _PAGE = 100
 
 
@@ -76,6 +78,7 @@ class Inspector:
         self._notice = notice
         self._numbers: dict[str, int] = {}
         self._turns: dict[str, asyncio.Lock] = {}
+        self._locked: dict[str, EngineLocked] = {}
 
     # ---- one job
 
@@ -123,11 +126,15 @@ class Inspector:
         """See `JobHandle.result`; `ref` carries a serial."""
         seconds = None if timeout is None else duration_ms(timeout, "timeout") / 1000
         deadline = None if seconds is None else monotonic() + seconds
-        await self._control(queue, Await(ref))
-        while True:
+
+        async def look() -> tuple[int, StoredJob | None]:
             # The moment is read first: an end between the look at the job and the wait would otherwise be missed.
             now = await self._ask(lambda engine: engine.now())
-            job = await self._ask(lambda engine: engine.get(queue, ref))
+            return now, await self._ask(lambda engine: engine.get(queue, ref))
+
+        await _within(deadline, self._control(queue, Await(ref)))
+        while True:
+            now, job = await _within(deadline, look())
             if job is None or job.state in FINISHED:
                 break
             left = _WAIT_S if deadline is None else deadline - monotonic()
@@ -224,10 +231,23 @@ class Inspector:
     ) -> Controlled:
         """One command in flight a verb and queue, each under a number of its own."""
         key = f"{verb} {queue}"
+        began_s = monotonic()
         async with self._turns.setdefault(key, asyncio.Lock()):
             number = self._numbers[key] = self._numbers.get(key, 0) + 1
             batch = Batch(self._caller, number)
-            answer = await self._ask(lambda engine: call(engine, batch))
+            locked = self._locked.pop(key, None)
+            # Who has waited behind a call that found the store locked waits no longer for that lock than it did.
+            left_s = None if locked is None else max(0.0, locked.waited_s - (monotonic() - began_s))
+            try:
+                async with asyncio.timeout(left_s):
+                    answer = await self._ask(lambda engine: call(engine, batch))
+            except EngineLocked as error:
+                self._locked[key] = error
+                raise
+            except TimeoutError:
+                assert locked is not None
+                self._locked[key] = locked
+                raise locked from None
         self._notice(answer)
         return answer
 
@@ -266,6 +286,15 @@ class Inspector:
         return job_record(job, budget)
 
 
+async def _within(deadline_s: float | None, asked: Awaitable[T]) -> T:
+    """The answer, or `TimeoutError` where the store does not give one in time."""
+    try:
+        async with asyncio.timeout(None if deadline_s is None else max(_LAST_LOOK_S, deadline_s - monotonic())):
+            return await asked
+    except TimeoutError:
+        raise TimeoutError("the store did not answer in time; what became of the job is not known") from None
+
+
 def which_job(which: object, queue: object) -> tuple[str, JobRef]:
     """The queue and reference of a job named by id or by handle (whose own queue counts)."""
     if isinstance(which, JobHandle):
@@ -284,7 +313,10 @@ def _outcome(queue: str, ref: JobRef, job: StoredJob | None) -> Any:
     if job is None:
         raise JobFailed(Reason.GONE, job_id=ref.id, queue=queue)
     if job.state is State.COMPLETED:
-        return None if job.result is None else decode(job.result)
+        try:
+            return read_result(job)
+        except ValueError as damage:
+            raise JobFailed(str(damage), job_id=ref.id, queue=queue) from None
     error = job.error
     # `requested` says how it was cancelled; to who waits for the result, the plain word says it.
     reason = job.state if job.reason in (None, Reason.REQUESTED) else job.reason

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, ClassVar, Self, TypeVar
 
 from taskmanager.app import App, Middleware
-from taskmanager.clock import duration_ms
+from taskmanager.clock import duration_ms, monotonic
 from taskmanager.emitter import Emitter
 from taskmanager.errors import UsageError
 from taskmanager.handles import Emitting, JobHandle
@@ -224,11 +224,17 @@ class TaskManager:
     async def emit_and_wait(self, event: str, data: Any = None, *, timeout: Duration, **options: Any) -> Any:
         """Emits a job and returns its handler's result; raises `JobFailed`, or `TimeoutError` after `timeout` seconds.
 
-        `timeout` bounds the wait, not the run; the job goes on.
+        `timeout` bounds the wait, that for the store included, and not the run; the job goes on.
         """
-        duration_ms(timeout, "timeout")
-        handle = await self._emitter.emit_awaited(event, data, **options)
-        return await handle.result(timeout)
+        seconds = duration_ms(timeout, "timeout") / 1000
+        began_s = monotonic()
+        emitting = self._emitter.emit_awaited(event, data, **options)
+        try:
+            async with asyncio.timeout(seconds):
+                handle = await emitting
+        except TimeoutError:
+            raise TimeoutError(f"event {event!r} was not emitted within {seconds:g} s; perhaps it will be") from None
+        return await handle.result(max(0.0, seconds - (monotonic() - began_s)))
 
     # ---- operations on a job: by id and queue, or by handle
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from taskmanager.clock import iso
 from taskmanager.engine import DUE_LIMIT, Advanced, Answer, Claimed, Engine, Pruned, Settled
+from taskmanager.errors import EngineUnavailable
 from taskmanager.job import FINISHED, Emission, Kind, State, StoredSchedule
 from taskmanager.policy.cron import Once, catch_up, timing_of
 from taskmanager.resend import resend
@@ -84,6 +85,9 @@ class Janitor:
             for duty, queue in self._agenda.take(until):
                 try:
                     await _DUTIES[duty](self, queue)
+                except EngineUnavailable as error:
+                    log.warning("upkeep of queue %r failed (%s); going on", queue, error)
+                    await asyncio.sleep(1.0)
                 except Exception:
                     log.exception("upkeep of queue %r failed; going on", queue)
                     await asyncio.sleep(1.0)
@@ -97,6 +101,8 @@ class Janitor:
             for queue in worker.queues():
                 try:
                     now = await self._reap(queue)
+                except EngineUnavailable as error:
+                    log.warning("looking after queue %r failed (%s); going on", queue, error)
                 except Exception:
                     log.exception("looking after queue %r failed; going on", queue)
                 else:

@@ -348,7 +348,7 @@ class SqliteEngine:
                 path, waited_s = self.store.address.path, now_s - began_s
                 if self._is_simulated or path is None:
                     raise locked(path or "", self.store.address.wait_s) from busy
-                if waited_s >= self.store.address.wait_s:
+                if waited_s >= self.store.address.wait_s and not self.store.is_moving_log:
                     raise locked(path, waited_s) from busy
             pause_s = _PAUSE_S if waited_s < _PATIENT_S else _LONGEST_PAUSE_S
             self._rng = self._rng or random.Random()

@@ -5,7 +5,8 @@ janitor) are tasks of their own and speak to each other only through this superv
 
 `stop` is graceful: no new claims; running handlers get their grace; what still runs is cancelled and given back to
 `waiting`; what was emitted and decided is sent. A plain `def` handler that never looks at `job.stopping` is left behind
-at the end of the grace, any other that does not end a little later, and its lease runs out. `kill` is a crash: nothing more is said to the engine.
+at the end of the grace, any other that does not end a little later, and its lease runs out. `kill` is a crash: nothing
+more is said to the engine.
 """
 
 from __future__ import annotations

@@ -348,7 +348,7 @@ class Engine(Protocol):
 
     async def wait(self, seen: Mapping[str, int], until: int | None) -> Collection[str]:
         """Returns when a queue's tide is no longer the one seen, when one has something due earlier than `until`, or at
-        `until`.
+        `until`; at once where that has passed by the engine's clock.
         """
 
     async def wait_ended(self, queue: str, ref: JobRef, until: int) -> None:

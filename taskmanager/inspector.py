@@ -7,6 +7,7 @@ does not allow it is a `UsageError` naming the state.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -57,6 +58,8 @@ _VERBS = {Promote: "promoted", Requeue: "retried", Delete: "deleted", Purge: "pu
 _WAIT_S = 3600.0
 _LAST_LOOK_S = 0.25
 """How long a look at a job may take for somebody whose time is over."""
+_SLACK_S = 0.1
+"""How much later than the engine our own clock ends a wait."""
 _PAGE = 100
 
 
@@ -137,11 +140,14 @@ class Inspector:
             now, job = await _within(deadline, look())
             if job is None or job.state in FINISHED:
                 break
-            left = _WAIT_S if deadline is None else deadline - monotonic()
+            left = _WAIT_S if deadline is None else min(deadline - monotonic(), _WAIT_S)
             if left <= 0:
                 raise TimeoutError(f"job {ref.id!r} in queue {queue!r} is still {job.state} after {seconds} s")
-            until = now + int(min(left, _WAIT_S) * 1000) + 1
-            await (await self._connection.engine()).wait_ended(queue, ref, until)
+            until = now + int(left * 1000) + 1
+            # `until` is the engine's time: where its clock is set back meanwhile, our own ends the wait.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left + _SLACK_S):
+                    await (await self._connection.engine()).wait_ended(queue, ref, until)
         return _outcome(queue, ref, job)
 
     # ---- a queue

@@ -7,8 +7,6 @@ simulation's.
 
 from __future__ import annotations
 
-import asyncio
-import signal
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from types import TracebackType
@@ -24,8 +22,8 @@ from taskmanager.policy.admission import Debounce
 from taskmanager.policy.retry import Retry
 from taskmanager.records import JobRecord, LogRecord, ScheduleRecord
 from taskmanager.registry import Handler, Registration, takes
-from taskmanager.runtime import new_event_loop
 from taskmanager.seat import RealSeat, Seat
+from taskmanager.serving import serve
 from taskmanager.settings import Settings
 from taskmanager.telemetry import Callback
 from taskmanager.worker.attempt import current_attempt
@@ -352,45 +350,7 @@ class TaskManager:
         With `burst` it also ends when it is idle, as `drain` understands it. The event loop is uvloop's where that is
         installed.
         """
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            with asyncio.Runner(loop_factory=new_event_loop) as runner:
-                runner.run(self._serve(burst))
-            return
-        raise UsageError("run() starts an event loop of its own; inside a running one, use `async with tm:` or start()")
-
-    async def _serve(self, burst: bool) -> None:
-        loop = asyncio.get_running_loop()
-        stop = asyncio.Event()
-        signals = [signal.SIGINT, signal.SIGTERM]
-
-        def heard() -> None:
-            if not stop.is_set():
-                stop.set()
-            else:
-                # Without our handlers a third signal has its ordinary effect: it exits.
-                self._seat.hurry()
-                for one in signals:
-                    loop.remove_signal_handler(one)
-
-        for one in signals:
-            loop.add_signal_handler(one, heard)
-        try:
-            async with self:
-                ends: list[asyncio.Future[Any]] = [asyncio.ensure_future(stop.wait())]
-                if burst:
-                    ends.append(asyncio.ensure_future(self.drain()))
-                try:
-                    ended, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-                    for end in ended:
-                        end.result()
-                finally:
-                    for end in ends:
-                        end.cancel()
-        finally:
-            for one in signals:
-                loop.remove_signal_handler(one)
+        run(self, burst=burst)
 
     # ---- where it sits
 
@@ -405,6 +365,11 @@ class TaskManager:
     @property
     def _inspector(self) -> Inspector:
         return self._seat.client.inspector
+
+
+def run(tm: TaskManager, *, burst: bool, began: Callable[[], None] = lambda: None) -> None:
+    """`TaskManager.run`, which says when the store is open and the worker serves."""
+    serve(tm, lambda: tm._seat.hurry(), began, tm.drain if burst else None)
 
 
 def app_of(tm: TaskManager) -> App:

@@ -2,38 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
-import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
-from taskmanager.runtime import new_event_loop
+from taskmanager.serving import serve
 from taskmanager.tasks.board import board_of
 from taskmanager.tasks.driver import TaskDriver
 
 __all__ = ["serve_driver"]
 
 
-def serve_driver(driver: TaskDriver) -> None:
-    """Serves until SIGINT or SIGTERM, then calls the driver's `stop`; a second signal has its ordinary effect."""
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        runner.run(_served(driver))
+def serve_driver(driver: TaskDriver, began: Callable[[], None] = lambda: None) -> None:
+    """Starts it, says that it `began`, and serves until SIGINT or SIGTERM, then calls its `stop`; a third ends the
+    process.
+    """
+    serve(_alive(driver), lambda: None, began)
 
 
-async def _served(driver: TaskDriver) -> None:
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-
-    def heard() -> None:
-        stop.set()
-        for one in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(one)
-
-    for one in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(one, heard)
+@asynccontextmanager
+async def _alive(driver: TaskDriver) -> AsyncIterator[None]:
     await board_of(driver).hands.settle()
     await _if_there(driver, "start")
     try:
-        await stop.wait()
+        yield
     finally:
         await _if_there(driver, "stop")
 

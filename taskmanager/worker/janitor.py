@@ -64,7 +64,8 @@ class Janitor:
         """Every answer names the next moments of its queue."""
         schedule_at = answer.schedule_at
         if schedule_at is not None and queue in self._broken_until:
-            schedule_at = max(schedule_at, self._broken_until[queue])
+            # Never longer than a pause from now: the clock may have been set back since.
+            schedule_at = max(schedule_at, min(self._broken_until[queue], answer.now + _BROKEN_MS))
         self._agenda.put(Duty.ADVANCE, queue, schedule_at)
         if schedule_at is not None:
             self._wake_for(schedule_at)
@@ -106,7 +107,8 @@ class Janitor:
                 except Exception:
                     log.exception("looking after queue %r failed; going on", queue)
                 else:
-                    prune_at = max(now, self._pruned_at.get(queue, now) + PRUNE_MS)
+                    pruned_at = min(now, self._pruned_at.get(queue, now))  # the clock may have been set back since
+                    prune_at = max(now, pruned_at + PRUNE_MS)
                     self._agenda.hasten(Duty.PRUNE, queue, prune_at)
                     self._wake_for(prune_at)
 

@@ -17,7 +17,7 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("application", ("worker.job", "worker.context", "settings", "registry", "app", "compose")),
     ("client", ("connection", "gather", "resend", "outbox", "inspector", "runtime", "client")),
     ("worker", ("worker",)),
-    ("façade", ("emitter", "seat", "manager")),
+    ("façade", ("emitter", "seat", "serving", "manager")),
     ("public names", ("",)),
     ("tasks", ("tasks",)),
     ("roof", ("cli", "commands", "target")),

@@ -7,6 +7,7 @@ simulation's.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from types import TracebackType

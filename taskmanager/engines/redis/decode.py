@@ -1,80 +1,28 @@
-"""What comes from the scripts: records of the port, made from the fields of hashes and the values of answers."""
+"""What the scripts answer, as the answers of the port: verdicts, facts, claims. Records are made by `hashes`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from msgspec import json
 
 from taskmanager.engine import Settlement, Verdict
+from taskmanager.engines.redis.hashes import options_of, word
 from taskmanager.job import (
     DEFAULT_OPTIONS,
-    AttemptInfo,
     Claim,
-    DeadLetter,
-    Edge,
-    Emission,
-    ErrorInfo,
     Fact,
-    FollowUp,
     Kind,
-    LogLine,
-    Plan,
-    Progress,
     Reason,
-    RunOptions,
     State,
-    StoredJob,
-    StoredSchedule,
-    Window,
 )
 
-__all__ = [
-    "Late",
-    "claims",
-    "enqueue_facts",
-    "enqueued",
-    "facts",
-    "fields_of",
-    "follow_up_job",
-    "job_of",
-    "log_line",
-    "number",
-    "schedule_of",
-    "settle_facts",
-    "settled",
-]
+__all__ = ["Late", "claims", "enqueue_facts", "enqueued", "facts", "settle_facts", "settled"]
 
-Fields = dict[str, bytes]
 _tuple = tuple.__new__
 PLAIN_VALUES, CLAIM_VALUES = 6, 14
 FACT_VALUES = 4
-
-
-@lru_cache(maxsize=1024)
-def word(raw: bytes) -> str:
-    """A text that comes again and again."""
-    return raw.decode()
-
-
-@lru_cache(maxsize=1024)
-def options_of(raw: bytes | None) -> RunOptions:
-    return RunOptions(*json.decode(raw)) if raw else DEFAULT_OPTIONS
-
-
-def number(raw: bytes | None) -> int | None:
-    return None if raw is None or raw == b"" else int(raw)
-
-
-def fields_of(flat: Sequence[bytes]) -> Fields:
-    """A hash, from the list of its names and values."""
-    pairs = iter(flat)
-    return {word(name): value for name, value in zip(pairs, pairs, strict=True)}
-
-
-# ---- answers
 
 
 class Late(Sequence[Fact]):
@@ -278,174 +226,3 @@ def settle_facts(
             detail["delay"] = transition.delay_ms / 1000
         told.append(Fact(now, step, queue, word(event), id.decode(), int(attempt), worker, detail or None))
     return told
-
-
-# ---- records
-
-
-def error_of(raw: bytes | None) -> ErrorInfo | None:
-    return None if raw is None else ErrorInfo(*json.decode(raw))
-
-
-def progress_of(raw: bytes) -> Progress:
-    fraction, note = json.decode(raw)
-    return Progress(fraction, note)
-
-
-def _window(raw: bytes | None) -> Window | None:
-    if raw is None:
-        return None
-    window = json.decode(raw)
-    max_wait = window.get("max_wait")
-    return Window(
-        window["key"], Edge(window["edge"]), int(window["within"]), None if max_wait is None else int(max_wait)
-    )
-
-
-def _runs(raw: bytes | None) -> Iterator[AttemptInfo]:
-    for line in raw.split(b"\n") if raw else ():
-        attempt, worker, started_at, ended_at, outcome, error = json.decode(line)
-        yield AttemptInfo(attempt, worker, started_at, ended_at, outcome, None if error is None else ErrorInfo(*error))
-
-
-def _only_run(fields: Fields) -> AttemptInfo:
-    """The run of a plain job that is completed, which has no history of its own (see settle.lua)."""
-    return AttemptInfo(
-        int(fields["attempt"]),
-        fields["worker"].decode(),
-        int(fields["started"]),
-        int(fields["finished"]),
-        Kind.COMPLETED.value,
-    )
-
-
-def _dead(raw: bytes | None) -> DeadLetter | None:
-    if raw is None:
-        return None
-    letter = json.decode(raw)
-    return DeadLetter(letter["stream"], letter["reason"], int(letter["at"]), int(letter["attempts"]))
-
-
-def job_of(id: str, queue: str, fields: Fields, now: int, follow_up: Fields | None = None) -> StoredJob:
-    """The record of a job as it reads at `now`."""
-    get = fields.get
-    created_at = int(fields["created"])
-    run_at = number(get("run_at")) or created_at
-    state = State(fields["state"].decode())
-    if state is State.DELAYED and run_at <= now:
-        state = State.WAITING
-    serial = int(fields["serial"])
-    worker = get("worker") if state is State.ACTIVE else None
-    is_plain = state is State.COMPLETED and "rare" not in fields
-    return StoredJob(
-        id=id,
-        queue=queue,
-        event=fields["event"].decode(),
-        data=fields["data"],
-        state=state,
-        priority=number(get("priority")) or 0,
-        serial=serial,
-        emission=number(get("emission")) or serial,
-        order=0 if state in _UNORDERED else number(get("order")) or 0,
-        created_at=created_at,
-        run_at=run_at,
-        options=options_of(get("options")),
-        expires_at=number(get("expires")),
-        attempt=number(get("attempt")) or 0,
-        failures=number(get("failures")) or 0,
-        losses=number(get("losses")) or 0,
-        max_attempts=number(get("max")) or (1 if is_plain else None),
-        schedule=_text(get("schedule")),
-        window=_window(get("window")),
-        awaited="awaited" in fields,
-        requeued="requeued" in fields,
-        cancel_requested="cancel" in fields,
-        worker=_text(worker),
-        claim=number(get("claim")) or 0,
-        reaped="reaped" in fields,
-        started_at=number(get("started")),
-        finished_at=number(get("finished")),
-        result=get("result"),
-        error=error_of(get("error")),
-        reason=_text(get("reason")),
-        attempts=[_only_run(fields)] if is_plain else list(_runs(get("runs"))),
-        progress=None if "progress" not in fields else progress_of(fields["progress"]),
-        follow_up=None if not follow_up else _follow_up(id, follow_up),
-        dead_letter=_dead(get("dead")),
-    )
-
-
-_NEXT = "next:"  # before the names of a follow-up's fields, beside those of its job
-_UNORDERED = frozenset({State.DELAYED, State.COMPLETED, State.FAILED, State.CANCELLED})
-
-
-def _text(raw: bytes | None) -> str | None:
-    return None if raw is None else raw.decode()
-
-
-def _follow_up(id: str, fields: Fields) -> FollowUp:
-    get = fields.get
-    content = Emission(
-        fields["event"].decode(),
-        id,
-        fields["data"],
-        number(get("priority")) or 0,
-        options=options_of(get("options")),
-        window=_window(get("window")),
-        awaited="awaited" in fields,
-    )
-    return FollowUp(
-        content,
-        int(fields["serial"]),
-        int(fields["emission"]),
-        int(fields["created"]),
-        int(fields["first"]),
-        number(get("run_at")),
-        number(get("expires")),
-        "awaited" in fields,
-    )
-
-
-def follow_up_job(id: str, queue: str, fields: Fields, now: int, losses: int | None = None) -> StoredJob:
-    """A job as an operator is shown it, or a recorded follow-up as the job that it will be (see operate.lua)."""
-    run_at = number(fields.get("run_at"))
-    state = State.DELAYED if run_at is not None and run_at > now else State.WAITING
-    rendered = {"state": state.value.encode()} | fields
-    if losses:
-        rendered["losses"] = b"%d" % losses
-    recorded = {name[len(_NEXT) :]: value for name, value in fields.items() if name.startswith(_NEXT)}
-    return job_of(id, queue, rendered, now, recorded)
-
-
-def log_line(raw: bytes) -> LogLine:
-    return LogLine(*json.decode(raw))
-
-
-def schedule_of(name: str, fields: Fields, live: int) -> StoredSchedule:
-    pattern, timezone, priority, options, expires_ms, *rest = json.decode(fields["plan"])
-    catch_up, misfire_grace_ms, overlap, immediate, not_before_ms, not_before_at, *later = rest
-    plan = Plan(
-        name,
-        fields["event"].decode(),
-        pattern,
-        timezone,
-        fields["data"],
-        priority,
-        options_of(options.encode() or None),
-        expires_ms,
-        catch_up,
-        misfire_grace_ms,
-        overlap,
-        immediate,
-        not_before_ms,
-        not_before_at,
-        later[0] if later else None,  # written before there were origins
-    )
-    return StoredSchedule(
-        plan,
-        int(fields["place"]),
-        int(fields["revision"]),
-        number(fields.get("next_at")),
-        int(fields["dropped"]),
-        live,
-    )

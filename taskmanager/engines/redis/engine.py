@@ -37,7 +37,7 @@ from taskmanager.engine import (
     Settlement,
     Timetable,
 )
-from taskmanager.engines.redis import decode, encode
+from taskmanager.engines.redis import decode, encode, hashes
 from taskmanager.engines.redis.address import Address
 from taskmanager.engines.redis.bell import Bell
 from taskmanager.engines.redis.clock import ServerClock
@@ -193,7 +193,7 @@ class RedisEngine:
             bounds += (state.value, _or_empty(bound.age_ms), _or_empty(bound.count))
         values = await self._run("prune", queue, limit, *bounds)
         removed, more, next_at, room = values[HEAD:]
-        left = decode.number(next_at), decode.number(room)
+        left = hashes.number(next_at), hashes.number(room)
         return self._answered(queue, Pruned(int(values[0]), [], *_tail(values), removed, bool(more), *left), values)
 
     async def control(
@@ -236,7 +236,7 @@ class RedisEngine:
     async def _live(self, queue: str, ref: JobRef) -> int | None:
         """The serial of the job or follow-up that is meant, None where it lives no more."""
         _, serial = await self._run("live", queue, ref.id, _or_empty(ref.serial))
-        return decode.number(serial)
+        return hashes.number(serial)
 
     # ---- read
 
@@ -244,10 +244,10 @@ class RedisEngine:
         now, kind, *rest = await self._run("get", queue, ref.id, _or_empty(ref.serial))
         if not kind:
             return None
-        fields = decode.fields_of(rest[0])
+        fields = hashes.fields_of(rest[0])
         if kind == b"next":
-            return decode.follow_up_job(ref.id, queue, fields, int(now), int(rest[1]))
-        return decode.job_of(ref.id, queue, fields, int(now), decode.fields_of(rest[1]))
+            return hashes.follow_up_job(ref.id, queue, fields, int(now), int(rest[1]))
+        return hashes.job_of(ref.id, queue, fields, int(now), hashes.fields_of(rest[1]))
 
     async def list(self, queue: str, state: State | None, limit: int, after: int | None) -> Sequence[StoredJob]:
         jobs: list[StoredJob] = []
@@ -255,8 +255,8 @@ class RedisEngine:
         while len(jobs) < limit:
             now, below, *found = await self._run("list", queue, state or "", min(limit - len(jobs), DUE_LIMIT), below)
             for at in range(0, len(found), 3):
-                fields, follow_up = decode.fields_of(found[at + 1]), decode.fields_of(found[at + 2])
-                jobs.append(decode.job_of(found[at].decode(), queue, fields, int(now), follow_up))
+                fields, follow_up = hashes.fields_of(found[at + 1]), hashes.fields_of(found[at + 2])
+                jobs.append(hashes.job_of(found[at].decode(), queue, fields, int(now), follow_up))
             if below == b"":
                 break
         return jobs
@@ -271,16 +271,16 @@ class RedisEngine:
             State.FAILED: failed,
             State.CANCELLED: cancelled,
         }
-        return Count(states, bool(paused), *map(decode.number, moments))
+        return Count(states, bool(paused), *map(hashes.number, moments))
 
     async def logs(self, queue: str, id: str) -> Sequence[LogLine]:
         lines = await self._ask("LRANGE", self._layout.key(queue, "LOGS", id), 0, -1)
-        return [decode.log_line(line) for line in lines]
+        return [hashes.log_line(line) for line in lines]
 
     async def schedules(self, queue: str) -> Timetable:
         now, *values = await self._run("schedules", queue)
         schedules = [
-            decode.schedule_of(values[at].decode(), decode.fields_of(values[at + 1]), int(values[at + 2]))
+            hashes.schedule_of(values[at].decode(), hashes.fields_of(values[at + 1]), int(values[at + 2]))
             for at in range(0, len(values), 3)
         ]
         return Timetable(int(now), sorted(schedules, key=lambda one: one.plan.name))
@@ -362,8 +362,8 @@ class RedisEngine:
         now, told, rest = self._told(values, queue, HEAD + 3)
         job = None
         if len(rest) > 1:
-            fields = decode.fields_of(rest)
-            job = decode.follow_up_job(fields["id"].decode(), queue, fields, now)
+            fields = hashes.fields_of(rest)
+            job = hashes.follow_up_job(fields["id"].decode(), queue, fields, now)
             rest = ()
         verdict = State(refused.decode()) if refused else None
         answer = Controlled(now, told, *_tail(values), job, verdict, count, bool(changed))
@@ -377,4 +377,4 @@ def _or_empty(value: int | None) -> int | str:
 
 def _tail(values: Sequence[Any]) -> tuple[int, int | None, int | None, int | None]:
     """tide, due_at, schedule_at, lease_at."""
-    return values[2], decode.number(values[3]), decode.number(values[4]), decode.number(values[5])
+    return values[2], hashes.number(values[3]), hashes.number(values[4]), hashes.number(values[5])

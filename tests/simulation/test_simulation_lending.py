@@ -10,12 +10,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
 from simulation import Simulation, SimulationStuck
-from taskmanager import EngineUnavailable, Job, TaskManager, UsageError
+from taskmanager import Job, TaskManager, UsageError
 from tests.worker.worlds import found
 
 START = "2036-03-28T00:00Z"
@@ -379,40 +378,6 @@ def test_a_lifespan_that_raises_comes_through_and_leaves_the_process_clean() -> 
 
 
 # ---- applications
-
-
-@pytest.mark.parametrize("workers", [1, 3])
-def test_a_server_that_is_away_is_told_as_it_is_and_the_application_is_given_back(workers: int) -> None:
-    tm = napping()
-    tm.register_handler(lambda job: None, "tick", repeat="0 * * * *")
-    for _ in range(2):
-        with (
-            pytest.raises(EngineUnavailable, match=r"^redis://127\.0\.0\.1:1/0: "),
-            Simulation(tm, engine="redis://127.0.0.1:1/0", workers=workers) as sim,
-        ):
-            sim.advance(hours=1)
-    napping(tm)  # nobody of those worlds hears of it
-    with Simulation(tm, start=START, workers=workers) as sim:
-        sim.emit("nap")
-        sim.advance(hours=1)
-        assert len(sim.attempts("nap")) == 1
-
-
-def test_a_store_that_is_real_is_refused_and_the_application_is_given_back() -> None:
-    url = f"memory://{uuid4().hex}"
-
-    async def mark() -> None:
-        async with napping(TaskManager(url)) as real:
-            await real.emit("nap")
-
-    asyncio.run(mark())
-    tm = napping()
-    with pytest.raises(UsageError, match="real"), Simulation(tm, engine=url, workers=2) as sim:
-        sim.advance(hours=1)
-    napping(tm)
-    with Simulation(tm, start=START) as sim:
-        sim.emit("nap")
-        sim.run_until_idle()
 
 
 def test_a_function_that_builds_the_application_is_called_once_inside_the_world() -> None:

@@ -1,8 +1,8 @@
 """`taskmanager simulate`: a stretch of an application's life, printed for a person or, as JSON lines, for a program.
 
-On stdout goes what was asked for and nothing else. A fault in what was asked is one line on stderr and exit code 2; a
-world that got stuck is shown as far as it went, then one line on stderr and exit code 1. What the application's own
-code raises keeps its traceback, for its author needs it.
+On stdout goes what was asked for and nothing else. A fault in what was asked, or a store that cannot be reached, is one
+line on stderr and exit code 2; a world that got stuck is shown as far as it went, then one line on stderr and exit code
+1. What the application's own code raises keeps its traceback, for its author needs it.
 
 What is heavy to import is imported when the command runs, so that `--help` is quick.
 """
@@ -97,7 +97,7 @@ def simulate(
     A long timeline is shown as a digest: trouble and what is new step by step, what went well as it did before by its
     end, and counted where it is frequent. A summary by event follows. All times are UTC.
 
-    Exit codes: 0 it ran; 1 it got stuck; 2 it could not begin.
+    Exit codes: 0 it ran; 1 it got stuck; 2 it could not begin, or its store could not be reached.
 
     Examples:
 
@@ -214,9 +214,9 @@ def _in_one_line() -> Iterator[None]:
 
     try:
         yield
-    except UsageError as error:
+    except (UsageError, EngineUnavailable) as error:
         raise _ended(error, 2) from None
-    except (SimulationStuck, EngineUnavailable) as error:
+    except SimulationStuck as error:
         raise _ended(error, 1) from None
     except BrokenPipeError:
         # Whoever read has had enough; without this Python would complain once more as it closes stdout.

@@ -136,6 +136,7 @@ class Node:
         client = Client(self._app, Connection(wire, simulated=True), self._runtime, name)
         async with AsyncExitStack() as stack:
             ctx = await stack.enter_async_context(entered(self._app.settings))
+            await client.connection.engine()  # a store that is away is told as it is, not as an emission without answer
             worker = Worker(self._app, client, self._runtime, name, make_context(ctx, self._emitter))
             self._wire, self.worker = wire, worker
             stack.push_async_callback(worker.stop)

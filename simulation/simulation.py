@@ -102,7 +102,7 @@ class Simulation(Operations):
             self._populate(workers)
         except BaseException:
             with self._takeover:
-                self._loop.close()
+                self._end()
             raise
 
     def _populate(self, workers: int) -> None:
@@ -147,11 +147,14 @@ class Simulation(Operations):
         if self._loop.is_driven_by(get_ident()):
             raise UsageError("this simulation is running; what it runs cannot close it")
         with self._world():
-            self._closed = True
-            for node in self._nodes:
-                node.crash()  # also takes its worker off the application's list of those who hear of new handlers
-            self._exchange.close()
-            self._loop.close()
+            self._end()
+
+    def _end(self) -> None:
+        self._closed = True
+        for node in self._nodes:
+            node.crash()  # also takes its worker off the application's list of those who hear of new handlers
+        self._exchange.close()
+        self._loop.close()
 
     def _enter(self) -> None:
         if self._inside == 0:

@@ -237,6 +237,7 @@ def test_a_file_finds_its_neighbours(shell: Shell) -> None:
         (["app.py:tm", "--days", "1e9"], "must end before the year 10000"),
         (["app.py:tm", "--workers", "-1"], "workers must be an integer from 0"),
         (["app.py:tm", "--engine", "tape://"], "engine must be one of memory://"),
+        (["app.py:tm", "--engine", "redis://127.0.0.1:1/0"], "error: redis://127.0.0.1:1/0: Error"),
     ],
 )  # fmt: skip
 def test_a_fault_in_the_asking_is_one_line_on_stderr_and_exit_code_2(

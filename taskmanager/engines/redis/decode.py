@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import json
 
 from taskmanager.engine import Settlement, Verdict
-from taskmanager.engines.redis.hashes import options_of, word
+from taskmanager.engines.redis.hashes import options_of, progress_of, word
 from taskmanager.job import (
     DEFAULT_OPTIONS,
     Claim,

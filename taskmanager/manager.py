@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, ClassVar, Self, TypeVar
@@ -346,15 +347,9 @@ class TaskManager:
         With `burst` it also ends when it is idle, as `drain` understands it. The event loop is uvloop's where that is
         installed.
         """
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            with asyncio.Runner(loop_factory=new_event_loop) as runner:
-                runner.run(self._serve(burst))
-            return
-        raise UsageError("run() starts an event loop of its own; inside a running one, use `async with tm:` or start()")
+        run_beside(self, nullcontext(), burst=burst)
 
-    async def _serve(self, burst: bool) -> None:
+    async def _serve(self, burst: bool, beside: AbstractAsyncContextManager[object]) -> None:
         loop = asyncio.get_running_loop()
         stop = asyncio.Event()
         signals = [signal.SIGINT, signal.SIGTERM]
@@ -371,7 +366,7 @@ class TaskManager:
         for one in signals:
             loop.add_signal_handler(one, heard)
         try:
-            async with self:
+            async with self, beside:
                 ends: list[asyncio.Future[Any]] = [asyncio.ensure_future(stop.wait())]
                 if burst:
                     ends.append(asyncio.ensure_future(self.drain()))
@@ -409,6 +404,17 @@ def app_of(tm: TaskManager) -> App:
 def seat_of(tm: TaskManager) -> Seat:
     """What it runs on now."""
     return tm._seat
+
+
+def run_beside(tm: TaskManager, beside: AbstractAsyncContextManager[object], *, burst: bool = False) -> None:
+    """`tm.run(burst=burst)`, with something beside the worker that is entered when it has started."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            runner.run(tm._serve(burst, beside))
+        return
+    raise UsageError("run() starts an event loop of its own; inside a running one, use `async with tm:` or start()")
 
 
 def lend(tm: TaskManager, seat: Seat) -> tuple[App, Emitter]:

@@ -10,6 +10,7 @@ import logging
 import os
 import re
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from inspect import signature
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,9 +43,24 @@ Db = Annotated[
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", metavar="", help="Log warnings and errors only.")]
+Reload = Annotated[
+    bool,
+    typer.Option(
+        "--reload",
+        metavar="",
+        help="Reload the files of tasks, in the folders that `load_tasks` has loaded, when they are saved.",
+    ),
+]
 
 
-def run(app: AppName, processes: Processes = 1, burst: Burst = False, db: Db = None, quiet: Quiet = False) -> None:
+def run(
+    app: AppName,
+    processes: Processes = 1,
+    burst: Burst = False,
+    db: Db = None,
+    quiet: Quiet = False,
+    reload: Reload = False,
+) -> None:
     """Runs an application's **worker**: its handlers and schedules, for real.
 
     It serves until SIGINT (Ctrl-C) or SIGTERM; running handlers then get the application's `grace`, which a second
@@ -55,6 +71,8 @@ def run(app: AppName, processes: Processes = 1, burst: Burst = False, db: Db = N
     * `taskmanager run shop.py:tm`
 
     * `taskmanager run shop.py:tm --db redis://localhost:6379/1 --processes 4`
+
+    * `taskmanager run bot.py:driver --reload`
     """
     if db is not None:
         os.environ["TASKMANAGER_URL"] = db
@@ -62,23 +80,24 @@ def run(app: AppName, processes: Processes = 1, burst: Burst = False, db: Db = N
     if processes > 1:
         from taskmanager.commands.processes import supervise
 
-        raise typer.Exit(supervise(serve, (app, burst, level, db), processes, until_done=burst))
-    raise typer.Exit(serve(app, burst, level, db))
+        raise typer.Exit(supervise(serve, (app, burst, level, db, reload), processes, until_done=burst))
+    raise typer.Exit(serve(app, burst, level, db, reload))
 
 
-def serve(target: str, burst: bool, level: int, db: str | None) -> int:
+def serve(target: str, burst: bool, level: int, db: str | None, reload: bool = False) -> int:
     """One worker in this process, until it is stopped; the exit code."""
     from taskmanager.errors import EngineUnavailable, UsageError
-    from taskmanager.manager import TaskManager
+    from taskmanager.manager import TaskManager, run_beside
 
     logging.basicConfig(level=level, format="%(asctime)s %(process)d %(levelname)s %(message)s")
     try:
         found = _application(target, db)
+        beside = _reloading(target, found) if reload else nullcontext()
         if isinstance(found, TaskManager):
             logging.getLogger("taskmanager").info("serving %s on %s", target, _without_login(found.db))
-            found.run(burst=burst)
+            run_beside(found, beside, burst=burst)
         else:
-            _serve_driver(target, found, burst, db)
+            _serve_driver(target, found, burst, db, beside)
     except UsageError as error:
         typer.echo(f"taskmanager run: {error}", err=True)
         return 2
@@ -105,7 +124,17 @@ def _application(target: str, db: str | None) -> TaskManager | TaskDriver:
     return tm
 
 
-def _serve_driver(target: str, driver: TaskDriver, burst: bool, db: str | None) -> None:
+def _reloading(target: str, served: TaskManager | TaskDriver) -> AbstractAsyncContextManager[object]:
+    from taskmanager.target import file_of
+    from taskmanager.tasks.reload import watching
+
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)  # what was reloaded is told by ourselves
+    return watching(served, app=file_of(target))
+
+
+def _serve_driver(
+    target: str, driver: TaskDriver, burst: bool, db: str | None, beside: AbstractAsyncContextManager[object]
+) -> None:
     from taskmanager.errors import UsageError
     from taskmanager.tasks.serving import serve_driver
 
@@ -113,7 +142,7 @@ def _serve_driver(target: str, driver: TaskDriver, burst: bool, db: str | None) 
         option = "--burst" if burst else "--db"
         raise UsageError(f"{target} is a driver without a TaskManager, {driver!r}; leave out {option}")
     logging.getLogger("taskmanager").info("serving the driver %s", target)
-    serve_driver(driver)
+    serve_driver(driver, beside)
 
 
 def _built(target: str, build: Callable[..., object]) -> object:

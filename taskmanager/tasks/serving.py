@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import signal
+from contextlib import AbstractAsyncContextManager, nullcontext
 
 from taskmanager.runtime import new_event_loop
 from taskmanager.tasks.board import board_of
@@ -13,13 +14,16 @@ from taskmanager.tasks.driver import TaskDriver
 __all__ = ["serve_driver"]
 
 
-def serve_driver(driver: TaskDriver) -> None:
-    """Serves until SIGINT or SIGTERM, then calls the driver's `stop`; a second signal has its ordinary effect."""
+def serve_driver(driver: TaskDriver, beside: AbstractAsyncContextManager[object] | None = None) -> None:
+    """Serves until SIGINT or SIGTERM, then calls the driver's `stop`; a second signal has its ordinary effect.
+
+    `beside` is entered when the driver has started.
+    """
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        runner.run(_served(driver))
+        runner.run(_served(driver, nullcontext() if beside is None else beside))
 
 
-async def _served(driver: TaskDriver) -> None:
+async def _served(driver: TaskDriver, beside: AbstractAsyncContextManager[object]) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
 
@@ -33,7 +37,8 @@ async def _served(driver: TaskDriver) -> None:
     await board_of(driver).hands.settle()
     await _if_there(driver, "start")
     try:
-        await stop.wait()
+        async with beside:
+            await stop.wait()
     finally:
         await _if_there(driver, "stop")
 

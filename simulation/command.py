@@ -151,6 +151,7 @@ def _run(
         seed=int(seed) if seed.isdecimal() else seed,
         workers=workers,
         engine=engine,
+        fresh=True,
     ) as sim:
         try:
             sim.advance(seconds)

@@ -61,6 +61,8 @@ class Simulation(Operations):
     `tm` is the application as it is, or a function that builds it, called once inside the world. `start` is an aware
     datetime or an ISO text with an offset; `seed` decides all randomness; `workers` how many workers run (0: none until
     `tm.start()`); `engine` the URL of the store; `max_steps` how many steps one call may take before `SimulationStuck`.
+    A store in which an earlier simulation left something is gone on with, as after a restart, unless `fresh`: then that
+    is removed first.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Simulation(Operations):
         workers: int = 1,
         engine: str = "memory://",
         max_steps: int = MAX_STEPS,
+        fresh: bool = False,
     ) -> None:
         _check_thread()
         whole(workers, "workers", 0, 1000)
@@ -83,7 +86,7 @@ class Simulation(Operations):
         store = open_engine(engine, self._clock, "engine")
         self._loop = VirtualLoop(self._clock)
         self._takeover = Takeover(self._loop, seed)
-        self._exchange = Exchange(self._loop, store, self._facts)
+        self._exchange = Exchange(self._loop, store, self._facts, is_fresh=fresh)
         self._loop.calls = self._exchange
         self._unseen: deque[int] = deque()
         self._inside = 0

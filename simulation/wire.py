@@ -68,17 +68,20 @@ class Exchange:
     """The store's side: takes the calls of all wires one by one, and records what they cause in `facts`.
 
     `dead_letters` counts what was appended and outlived its call, by event: no step tells of it. `is_asked` is True
-    while the person at the controls asks something, `is_stepping` where each step halts the loop.
+    while the person at the controls asks something, `is_stepping` where each step halts the loop. `is_fresh`: the store
+    is emptied first.
     """
 
-    def __init__(self, loop: VirtualLoop, store: Engine, facts: list[Fact]) -> None:
+    def __init__(self, loop: VirtualLoop, store: Engine, facts: list[Fact], *, is_fresh: bool = False) -> None:
         self.loop = loop
         self.store = store
+        self._is_fresh = is_fresh
         self.facts = facts
         self.waiters = Waiters()
         self.dead_letters: Counter[str] = Counter()
         self.is_asked = False
         self.is_stepping = False
+        self._has_begun = False
         self._asked: deque[_Call] = deque()
         self._own: deque[_Call] = deque()
         self._flying: asyncio.Task[Any] | None = None
@@ -159,6 +162,13 @@ class Exchange:
         if isinstance(answer, Controlled) and answer.job is not None:
             # A follow-up that a cancel drops ends without a step.
             self.waiters.ended(queue, answer.job.id)
+
+    async def begin(self, simulated: bool) -> None:
+        """Opens the store, which the first time forgets whom it answered: an earlier world's callers had our names."""
+        await self.store.open(simulated=simulated)
+        if not self._has_begun:
+            await self.store.forget(everything=self._is_fresh)
+            self._has_begun = True
 
     # ---- the short way
 
@@ -287,10 +297,13 @@ class Wire:
         return await reply
 
     async def open(self, *, simulated: bool = False) -> None:
-        await self._call(lambda: self._store.open(simulated=simulated))
+        await self._call(lambda: self._exchange.begin(simulated))
 
     async def close(self) -> None:
         """The store is the simulation's; a node only lets go of its end."""
+
+    async def forget(self, *, everything: bool) -> None:
+        """See `Exchange.begin`: it is done by then."""
 
     def fork(self) -> Wire:
         return self

@@ -278,6 +278,11 @@ class Engine(Protocol):
     def fork(self) -> Engine:
         """Another connection to the same store, for another thread (the heartbeat's)."""
 
+    async def forget(self, *, everything: bool) -> None:
+        """For a world that begins in a simulated store: forgets what callers were answered in the last one, or all that
+        is there.
+        """
+
     # ---- write
 
     async def enqueue(self, queue: str, entries: Sequence[Emission | Plan], batch: Batch) -> Enqueued:
@@ -343,7 +348,7 @@ class Engine(Protocol):
 
     async def wait(self, seen: Mapping[str, int], until: int | None) -> Collection[str]:
         """Returns when a queue's tide is no longer the one seen, when one has something due earlier than `until`, or at
-        `until`.
+        `until`; at once where that has passed by the engine's clock.
         """
 
     async def wait_ended(self, queue: str, ref: JobRef, until: int) -> None:

@@ -26,9 +26,30 @@ class UsageError(TaskManagerError, ValueError):
 class EngineUnavailable(TaskManagerError):
     """The store did not answer in time. A write that ended so is *perhaps* stored; sending it again is safe."""
 
+    may_be_stored = True
+    """False where nothing was stored, and sending it again at once would not help."""
+
 
 class EngineFull(EngineUnavailable):
     """The store has no room left. Nothing of the call was stored; what runs can still be settled."""
+
+    may_be_stored = False
+
+
+class EngineLocked(EngineUnavailable):
+    """Somebody else kept the store locked for as long as a call waits. Nothing of the call was stored."""
+
+    may_be_stored = False
+
+    def __init__(self, message: str, waited_s: float) -> None:
+        super().__init__(message)
+        self.waited_s = waited_s
+
+
+class EngineGone(EngineUnavailable):
+    """The store was taken away while it was in use. Nothing of the call was stored."""
+
+    may_be_stored = False
 
 
 class LeaseLost(TaskManagerError):

@@ -7,6 +7,7 @@ does not allow it is a `UsageError` naming the state.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -14,7 +15,6 @@ from typing import Any, TypeVar
 
 from taskmanager.app import App
 from taskmanager.clock import duration_ms, monotonic
-from taskmanager.codec import decode
 from taskmanager.connection import Connection
 from taskmanager.engine import (
     DUE_LIMIT,
@@ -34,7 +34,7 @@ from taskmanager.engine import (
     Resume,
     Unschedule,
 )
-from taskmanager.errors import JobFailed, UsageError
+from taskmanager.errors import EngineLocked, JobFailed, UsageError
 from taskmanager.handles import JobHandle
 from taskmanager.job import FINISHED, Reason, State, StoredJob
 from taskmanager.policy.admission import check_event, check_id, check_queue
@@ -46,6 +46,7 @@ from taskmanager.records import (
     counts_record,
     job_record,
     log_record,
+    read_result,
     schedule_record,
 )
 from taskmanager.resend import resend
@@ -55,6 +56,10 @@ T = TypeVar("T")
 Which = str | JobHandle
 _VERBS = {Promote: "promoted", Requeue: "retried", Delete: "deleted", Purge: "purged"}
 _WAIT_S = 3600.0
+_LAST_LOOK_S = 0.25
+"""How long a look at a job may take for somebody whose time is over."""
+_SLACK_S = 0.1
+"""How much later than the engine our own clock ends a wait."""
 _PAGE = 100
 
 
@@ -76,6 +81,7 @@ class Inspector:
         self._notice = notice
         self._numbers: dict[str, int] = {}
         self._turns: dict[str, asyncio.Lock] = {}
+        self._locked: dict[str, EngineLocked] = {}
 
     # ---- one job
 
@@ -123,18 +129,25 @@ class Inspector:
         """See `JobHandle.result`; `ref` carries a serial."""
         seconds = None if timeout is None else duration_ms(timeout, "timeout") / 1000
         deadline = None if seconds is None else monotonic() + seconds
-        await self._control(queue, Await(ref))
-        while True:
+
+        async def look() -> tuple[int, StoredJob | None]:
             # The moment is read first: an end between the look at the job and the wait would otherwise be missed.
             now = await self._ask(lambda engine: engine.now())
-            job = await self._ask(lambda engine: engine.get(queue, ref))
+            return now, await self._ask(lambda engine: engine.get(queue, ref))
+
+        await _within(deadline, self._control(queue, Await(ref)))
+        while True:
+            now, job = await _within(deadline, look())
             if job is None or job.state in FINISHED:
                 break
-            left = _WAIT_S if deadline is None else deadline - monotonic()
+            left = _WAIT_S if deadline is None else min(deadline - monotonic(), _WAIT_S)
             if left <= 0:
                 raise TimeoutError(f"job {ref.id!r} in queue {queue!r} is still {job.state} after {seconds} s")
-            until = now + int(min(left, _WAIT_S) * 1000) + 1
-            await (await self._connection.engine()).wait_ended(queue, ref, until)
+            until = now + int(left * 1000) + 1
+            # `until` is the engine's time: where its clock is set back meanwhile, our own ends the wait.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left + _SLACK_S):
+                    await (await self._connection.engine()).wait_ended(queue, ref, until)
         return _outcome(queue, ref, job)
 
     # ---- a queue
@@ -168,10 +181,12 @@ class Inspector:
         return (await self._ask(lambda engine: engine.count(queue))).paused
 
     async def purge(self, queue: str, state: str) -> int:
-        return await self._in_batches(check_queue(queue), Purge(check_state(state)))
+        purged = check_state(state)
+        return await self._in_batches(check_queue(queue), purged, Purge(purged))
 
     async def retry_all(self, queue: str = "default", event: str | None = None) -> int:
-        return await self._in_batches(check_queue(queue), RequeueAll(None if event is None else check_event(event)))
+        command = RequeueAll(None if event is None else check_event(event))
+        return await self._in_batches(check_queue(queue), State.FAILED, command)
 
     # ---- everything
 
@@ -200,25 +215,45 @@ class Inspector:
             queue, "control", lambda engine, batch: engine.control(queue, command, batch, transient)
         )
         if answer.refused is not None:
-            subject = f"job {command.ref.id!r}" if isinstance(command, Promote | Requeue | Delete) else "a job"
-            raise UsageError(f"{subject} in queue {queue!r} is {answer.refused} and cannot be {_VERBS[type(command)]}")
+            verb = _VERBS[type(command)]
+            if isinstance(command, Promote | Requeue | Delete):
+                raise UsageError(f"job {command.ref.id!r} in queue {queue!r} is {answer.refused} and cannot be {verb}")
+            raise UsageError(f"what is {answer.refused} in queue {queue!r} cannot be {verb}")
         return answer
 
-    async def _in_batches(self, queue: str, command: Purge | RequeueAll) -> int:
+    async def _in_batches(self, queue: str, state: State, command: Purge | RequeueAll) -> int:
+        """As many as there are now, at most: what comes into that state meanwhile is not the caller's business."""
+        left = (await self._ask(lambda engine: engine.count(queue))).states[state]
         total = 0
-        while (count := (await self._control(queue, command)).count) > 0:
+        while True:
+            count = (await self._control(queue, command._replace(limit=max(1, min(left, DUE_LIMIT))))).count
             total += count
-        return total
+            left -= count
+            if count == 0 or left <= 0:
+                return total
 
     async def _numbered(
         self, queue: str, verb: str, call: Callable[[Engine, Batch], Awaitable[Controlled]]
     ) -> Controlled:
         """One command in flight a verb and queue, each under a number of its own."""
         key = f"{verb} {queue}"
+        began_s = monotonic()
         async with self._turns.setdefault(key, asyncio.Lock()):
             number = self._numbers[key] = self._numbers.get(key, 0) + 1
             batch = Batch(self._caller, number)
-            answer = await self._ask(lambda engine: call(engine, batch))
+            locked = self._locked.pop(key, None)
+            # Who has waited behind a call that found the store locked waits no longer for that lock than it did.
+            left_s = None if locked is None else max(0.0, locked.waited_s - (monotonic() - began_s))
+            try:
+                async with asyncio.timeout(left_s):
+                    answer = await self._ask(lambda engine: call(engine, batch))
+            except EngineLocked as error:
+                self._locked[key] = error
+                raise
+            except TimeoutError:
+                assert locked is not None
+                self._locked[key] = locked
+                raise locked from None
         self._notice(answer)
         return answer
 
@@ -257,6 +292,15 @@ class Inspector:
         return job_record(job, budget)
 
 
+async def _within(deadline_s: float | None, asked: Awaitable[T]) -> T:
+    """The answer, or `TimeoutError` where the store does not give one in time."""
+    try:
+        async with asyncio.timeout(None if deadline_s is None else max(_LAST_LOOK_S, deadline_s - monotonic())):
+            return await asked
+    except TimeoutError:
+        raise TimeoutError("the store did not answer in time; what became of the job is not known") from None
+
+
 def which_job(which: object, queue: object) -> tuple[str, JobRef]:
     """The queue and reference of a job named by id or by handle (whose own queue counts)."""
     if isinstance(which, JobHandle):
@@ -275,7 +319,10 @@ def _outcome(queue: str, ref: JobRef, job: StoredJob | None) -> Any:
     if job is None:
         raise JobFailed(Reason.GONE, job_id=ref.id, queue=queue)
     if job.state is State.COMPLETED:
-        return None if job.result is None else decode(job.result)
+        try:
+            return read_result(job)
+        except ValueError as damage:
+            raise JobFailed(str(damage), job_id=ref.id, queue=queue) from None
     error = job.error
     # `requested` says how it was cancelled; to who waits for the result, the plain word says it.
     reason = job.state if job.reason in (None, Reason.REQUESTED) else job.reason

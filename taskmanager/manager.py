@@ -7,16 +7,14 @@ simulation's.
 
 from __future__ import annotations
 
-import asyncio
-import signal
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, ClassVar, Self, TypeVar
 
 from taskmanager.app import App, Middleware
-from taskmanager.clock import duration_ms
+from taskmanager.clock import duration_ms, monotonic
 from taskmanager.emitter import Emitter
 from taskmanager.errors import UsageError
 from taskmanager.handles import Emitting, JobHandle
@@ -25,8 +23,8 @@ from taskmanager.policy.admission import Debounce
 from taskmanager.policy.retry import Retry
 from taskmanager.records import JobRecord, LogRecord, ScheduleRecord
 from taskmanager.registry import Handler, Registration, takes
-from taskmanager.runtime import new_event_loop
 from taskmanager.seat import RealSeat, Seat
+from taskmanager.serving import serve
 from taskmanager.settings import Settings
 from taskmanager.telemetry import Callback
 from taskmanager.worker.attempt import current_attempt
@@ -225,11 +223,17 @@ class TaskManager:
     async def emit_and_wait(self, event: str, data: Any = None, *, timeout: Duration, **options: Any) -> Any:
         """Emits a job and returns its handler's result; raises `JobFailed`, or `TimeoutError` after `timeout` seconds.
 
-        `timeout` bounds the wait, not the run; the job goes on.
+        `timeout` bounds the wait, that for the store included, and not the run; the job goes on.
         """
-        duration_ms(timeout, "timeout")
-        handle = await self._emitter.emit_awaited(event, data, **options)
-        return await handle.result(timeout)
+        seconds = duration_ms(timeout, "timeout") / 1000
+        began_s = monotonic()
+        emitting = self._emitter.emit_awaited(event, data, **options)
+        try:
+            async with asyncio.timeout(seconds):
+                handle = await emitting
+        except TimeoutError:
+            raise TimeoutError(f"event {event!r} was not emitted within {seconds:g} s; perhaps it will be") from None
+        return await handle.result(max(0.0, seconds - (monotonic() - began_s)))
 
     # ---- operations on a job: by id and queue, or by handle
 
@@ -347,39 +351,7 @@ class TaskManager:
         With `burst` it also ends when it is idle, as `drain` understands it. The event loop is uvloop's where that is
         installed.
         """
-        run_beside(self, nullcontext(), burst=burst)
-
-    async def _serve(self, burst: bool, beside: AbstractAsyncContextManager[object]) -> None:
-        loop = asyncio.get_running_loop()
-        stop = asyncio.Event()
-        signals = [signal.SIGINT, signal.SIGTERM]
-
-        def heard() -> None:
-            if not stop.is_set():
-                stop.set()
-            else:
-                # Without our handlers a third signal has its ordinary effect: it exits.
-                self._seat.hurry()
-                for one in signals:
-                    loop.remove_signal_handler(one)
-
-        for one in signals:
-            loop.add_signal_handler(one, heard)
-        try:
-            async with self, beside:
-                ends: list[asyncio.Future[Any]] = [asyncio.ensure_future(stop.wait())]
-                if burst:
-                    ends.append(asyncio.ensure_future(self.drain()))
-                try:
-                    ended, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-                    for end in ended:
-                        end.result()
-                finally:
-                    for end in ends:
-                        end.cancel()
-        finally:
-            for one in signals:
-                loop.remove_signal_handler(one)
+        run(self, burst=burst)
 
     # ---- where it sits
 
@@ -396,6 +368,17 @@ class TaskManager:
         return self._seat.client.inspector
 
 
+def run(
+    tm: TaskManager,
+    *,
+    burst: bool,
+    began: Callable[[], None] = lambda: None,
+    beside: AbstractAsyncContextManager[Any] | None = None,
+) -> None:
+    """`TaskManager.run`, which says when the store is open and the worker serves, with something beside it."""
+    serve(tm, lambda: tm._seat.hurry(), began, tm.drain if burst else None, beside)
+
+
 def app_of(tm: TaskManager) -> App:
     """The application behind it, for the floor above, which registers in words of its own."""
     return tm._app
@@ -404,17 +387,6 @@ def app_of(tm: TaskManager) -> App:
 def seat_of(tm: TaskManager) -> Seat:
     """What it runs on now."""
     return tm._seat
-
-
-def run_beside(tm: TaskManager, beside: AbstractAsyncContextManager[object], *, burst: bool = False) -> None:
-    """`tm.run(burst=burst)`, with something beside the worker that is entered when it has started."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            runner.run(tm._serve(burst, beside))
-        return
-    raise UsageError("run() starts an event loop of its own; inside a running one, use `async with tm:` or start()")
 
 
 def lend(tm: TaskManager, seat: Seat) -> tuple[App, Emitter]:

@@ -12,9 +12,10 @@ import random
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from taskmanager.clock import monotonic
 from taskmanager.connection import Connection
 from taskmanager.engine import DUE_LIMIT, Answer, Batch, Enqueued, Verdict
-from taskmanager.errors import TaskManagerError
+from taskmanager.errors import EngineLocked, EngineUnavailable, TaskManagerError
 from taskmanager.gather import Gatherer
 from taskmanager.job import Emission, Plan
 from taskmanager.resend import resend
@@ -27,12 +28,13 @@ class Parcel(NamedTuple):
 
     entries: Sequence[Emission | Plan]
     answered: asyncio.Future[list[Verdict]]
+    put_s: float
 
 
 class Outbox:
     """The emissions of one caller to one queue."""
 
-    __slots__ = ("_caller", "_connection", "_gatherer", "_notice", "_number", "_queue", "_rng")
+    __slots__ = ("_caller", "_connection", "_gatherer", "_locked", "_notice", "_number", "_queue", "_rng")
 
     def __init__(
         self,
@@ -48,12 +50,13 @@ class Outbox:
         self._rng = rng
         self._notice = notice
         self._number = 0
+        self._locked: EngineLocked | None = None
         self._gatherer: Gatherer[Parcel] = Gatherer(self._send)
 
     def put(self, entries: Sequence[Emission | Plan]) -> asyncio.Future[list[Verdict]]:
         """Sends at most `DUE_LIMIT` entries, all or none."""
         answered: asyncio.Future[list[Verdict]] = asyncio.get_running_loop().create_future()
-        self._gatherer.put(Parcel(entries, answered))
+        self._gatherer.put(Parcel(entries, answered, monotonic()))
         return answered
 
     async def flush(self) -> None:
@@ -77,9 +80,11 @@ class Outbox:
         async def enqueue() -> Enqueued:
             return await (await self._connection.engine()).enqueue(self._queue, entries, batch)
 
+        given_up = self._give_up_in_time(parcels)
         try:
             answer = await resend(enqueue, self._rng)
         except TaskManagerError as error:
+            self._locked = error if isinstance(error, EngineLocked) else None
             log.error("%d emission(s) to queue %r could not be sent: %s", len(entries), self._queue, error)
             for parcel in parcels:
                 _fail(parcel.answered, error)
@@ -92,6 +97,10 @@ class Outbox:
             for parcel in parcels:  # nobody may be left waiting for an answer that does not come
                 _fail(parcel.answered, error)
             raise
+        finally:
+            for timer in given_up:
+                timer.cancel()
+        self._locked = None
         self._notice(answer)
         place = 0
         for parcel in parcels:
@@ -99,6 +108,17 @@ class Outbox:
             place += len(parcel.entries)
             if not parcel.answered.done():
                 parcel.answered.set_result(verdicts)
+
+    def _give_up_in_time(self, parcels: list[Parcel]) -> list[asyncio.TimerHandle]:
+        """Who has waited behind a call that found the store locked waits no longer for the same lock than that did."""
+        if self._locked is None:
+            return []
+        loop, now_s, waited_s = asyncio.get_running_loop(), monotonic(), self._locked.waited_s
+        error = EngineUnavailable(f"{self._locked}. What was sent behind that is perhaps stored, and may be sent again")
+        return [
+            loop.call_later(max(0.0, waited_s - (now_s - parcel.put_s)), _fail, parcel.answered, error)
+            for parcel in parcels
+        ]
 
 
 def _fail(answered: asyncio.Future[list[Verdict]], error: Exception) -> None:

@@ -1,11 +1,18 @@
-"""What a user sees of what an engine keeps: decoded, with aware datetimes."""
+"""What a user sees of what an engine keeps: decoded, with aware datetimes.
+
+A store can be damaged, and what is in it can be written by others. A record shows what of it can be read, and its
+reason says what cannot: one damaged job must not hide the list that it stands in.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+import msgspec
 
 from taskmanager.clock import LATEST_MS, datetime_of
 from taskmanager.codec import decode
@@ -124,6 +131,13 @@ class ScheduleRecord:
 
 def job_record(job: StoredJob, max_attempts: int | None = None) -> JobRecord:
     """The user's view; `max_attempts` is what the asker would grant a job that has not been told its budget yet."""
+    try:
+        return _record(job, max_attempts)
+    except _UNREADABLE:
+        return _record(_readable(job), max_attempts)
+
+
+def _record(job: StoredJob, max_attempts: int | None) -> JobRecord:
     budget = job.max_attempts
     if budget is None:
         budget = max_attempts if job.options.retry_count is None else job.options.retry_count + 1
@@ -208,3 +222,49 @@ def _follow_up(follow_up: FollowUp) -> FollowUpRecord:
 
 def _dead_letter(entry: DeadLetter) -> DeadLetterRecord:
     return DeadLetterRecord(entry.stream, entry.reason, datetime_of(entry.at), entry.attempts)
+
+
+# ---- damage
+
+_UNREADABLE = (ValueError, TypeError, OverflowError, msgspec.MsgspecError)
+_PARTS: dict[str, tuple[Callable[[Any], object], object]] = {
+    # what reads it, and what stands in for it where it cannot be read
+    "data": (decode, b"null"),
+    "result": (decode, None),
+    "created_at": (datetime_of, 0),
+    "run_at": (datetime_of, 0),
+    "started_at": (datetime_of, None),
+    "finished_at": (datetime_of, None),
+    "attempts": (lambda attempts: [_attempt(attempt) for attempt in attempts], []),
+    "follow_up": (_follow_up, None),
+    "dead_letter": (_dead_letter, None),
+}
+
+
+def read_result(job: StoredJob) -> Any:
+    """The decoded result of a completed job. Raises `ValueError`, in words for its reason, where it is damaged."""
+    fault = _fault("result", job.result)
+    if fault is not None:
+        raise ValueError(f"damaged row: {fault}")
+    return None if job.result is None else decode(job.result)
+
+
+def _readable(job: StoredJob) -> StoredJob:
+    """A copy without what cannot be read, and with a reason that says what that is."""
+    faults = {name: fault for name in _PARTS if (fault := _fault(name, getattr(job, name))) is not None}
+    readable = copy.copy(job)
+    for name in faults:
+        setattr(readable, name, _PARTS[name][1])
+    damage = f"damaged row: {'; '.join(faults.values())}"
+    readable.reason = damage if job.reason is None else f"{job.reason} ({damage})"
+    return readable
+
+
+def _fault(name: str, value: Any) -> str | None:
+    if value is None:
+        return None
+    try:
+        _PARTS[name][0](value)
+    except _UNREADABLE as error:
+        return f"{name} {repr(value)[:80]} cannot be read ({error})"
+    return None

@@ -171,8 +171,14 @@ class Registry:
         return homes[0] if homes is not None and len(homes) == 1 else "default"
 
     def listen(self, listener: Callable[[Registration], None]) -> Callable[[], None]:
+        """Calls it with every registration to come; returns what ends that, which may be called again."""
         self._listeners.append(listener)
-        return functools.partial(self._listeners.remove, listener)
+
+        def unlisten() -> None:
+            if listener in self._listeners:
+                self._listeners.remove(listener)
+
+        return unlisten
 
 
 # ---- options that a registration and an emission share

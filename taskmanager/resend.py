@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from taskmanager.clock import monotonic
-from taskmanager.errors import EngineFull, EngineUnavailable
+from taskmanager.errors import EngineUnavailable
 
 T = TypeVar("T")
 log = logging.getLogger("taskmanager")
@@ -32,11 +32,11 @@ async def resend(
     for_s: float | None = RESEND_S,
     is_over: Callable[[], bool] = lambda: False,
 ) -> T:
-    """The answer of `call()`, repeated while it raises `EngineUnavailable`, for `for_s` seconds from the first time.
+    """The answer of `call()`, repeated while it raises `EngineUnavailable`, for `for_s` seconds in all.
 
     It is given up sooner where `is_over()`: nobody needs the answer any more.
     """
-    failed_s: float | None = None
+    began_s = monotonic()
     wait_s = _FIRST_WAIT_S
     while True:
         try:
@@ -44,11 +44,10 @@ async def resend(
         except EngineUnavailable as error:
             if is_over():
                 raise
-            if for_s is not None and isinstance(error, EngineFull):
-                raise  # it certainly stored nothing, and room does not come by waiting
-            failed_s = monotonic() if failed_s is None else failed_s
+            if for_s is not None and not error.may_be_stored:
+                raise  # no room does not mend by waiting, and for a lock the engine has waited
             pause_s = wait_s * rng.uniform(0.5, 1.0)
-            if for_s is not None and monotonic() - failed_s + pause_s > for_s:
+            if for_s is not None and monotonic() - began_s + pause_s > for_s:
                 raise EngineUnavailable(
                     f"no answer within {for_s:g} s ({error}); what was sent is perhaps stored, and may be sent again"
                 ) from error

@@ -16,7 +16,7 @@ from taskmanager.client import Client
 from taskmanager.clock import duration_ms, monotonic
 from taskmanager.connection import Connection
 from taskmanager.emitter import Emitter
-from taskmanager.engines import open_engine
+from taskmanager.engines import is_in_process, open_engine
 from taskmanager.job import State
 from taskmanager.runtime import RealRuntime, Runtime
 from taskmanager.worker.context import Context
@@ -136,3 +136,8 @@ class RealSeat:
 def make_context(ctx: Any, emitter: Emitter) -> Context:
     """The ctx of handlers: the user's, with the words of the emitter."""
     return Context(ctx, emitter.emit, emitter.emit_many)
+
+
+def is_alone(app: App) -> bool:
+    """Whether its store is in the memory of this process, so that no other process can share it."""
+    return is_in_process(app.settings.db)

@@ -18,8 +18,13 @@ from tests.house.source import ROOT
 from tests.servers import Server, Servers
 
 APP = """
-import asyncio, os
+import asyncio, os, time
+from contextlib import asynccontextmanager
 from taskmanager import TaskManager
+from taskmanager.commands import run
+from taskmanager.worker import worker
+
+run._THREADS_S = worker.CANCEL_PATIENCE_S = 0.2
 
 tm = TaskManager(grace=0.2)
 named = TaskManager(db="memory://")
@@ -42,6 +47,36 @@ async def die(job):
 async def wait(job):
     say("waits", os.getpid())
     await asyncio.sleep(60)
+
+@tm.handler("block")
+async def block(job):
+    say("blocks")
+    while True:
+        time.sleep(60)
+
+@tm.handler("stubborn")
+async def stubborn(job):
+    say("begins")
+    while True:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            say("does not hear")
+
+@tm.handler("thread")
+async def thread(job):
+    say("begins")
+    await asyncio.to_thread(time.sleep, 60)
+
+@asynccontextmanager
+async def cannot():
+    raise ValueError("no database here")
+    yield
+
+broken = TaskManager(lifespan=cannot)
+
+async def build():
+    return tm
 """
 PATIENCE_S = 20.0
 
@@ -125,10 +160,10 @@ def test_several_processes_end_together_and_one_that_dies_is_replaced(ground: Gr
     process = ground.serve("--processes", "2", "--quiet")
     ground.emit("die", "hello", to="Bob")
     ground.until(lambda: "hello Bob" in ground.said() and "dies 1" in ground.said())
+    assert process.stderr is not None
+    assert "ended with code 9; starting another" in process.stderr.readline()
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=PATIENCE_S)
-    assert process.returncode == 0
-    assert "ended with code 9; starting another" in errors
+    assert process.wait(PATIENCE_S) == 0
 
 
 def test_a_burst_of_several_processes_ends_when_nothing_is_left(ground: Ground) -> None:
@@ -146,6 +181,48 @@ def test_where_the_parent_is_killed_its_processes_end(ground: Ground) -> None:
     ground.until(lambda: is_gone(worker))
 
 
+def test_a_third_signal_ends_a_process_whose_handler_blocks_the_loop(ground: Ground) -> None:
+    ground.emit("block")
+    process = ground.serve()
+    ground.until(lambda: ground.said() == ["blocks"])
+    for one in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
+        process.send_signal(one)
+        time.sleep(0.05)  # the same signal twice at once is one
+    assert process.wait(PATIENCE_S) == -signal.SIGTERM
+
+
+def test_a_signal_ends_a_process_whose_handler_swallows_its_cancellation(ground: Ground) -> None:
+    ground.emit("stubborn")
+    process = ground.serve()
+    ground.until(lambda: ground.said() == ["begins"])
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0
+    assert "stopping: 1 running handler(s) get up to 0.2 s" in errors
+    assert "does not end; it is left to its lease" in errors
+    assert "Traceback" not in errors
+    assert "destroyed" not in errors
+
+
+def test_a_signal_ends_a_process_whose_handler_left_a_thread_behind(ground: Ground) -> None:
+    ground.emit("thread")
+    process = ground.serve()
+    ground.until(lambda: ground.said() == ["begins"])
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0
+    assert "threads that do not end are left behind: asyncio_0" in errors
+
+
+@pytest.mark.parametrize("words", [(), ("--processes", "2"), ("--processes", "2", "--burst")])
+def test_what_cannot_start_is_not_started_again_and_again(ground: Ground, words: tuple[str, ...]) -> None:
+    process = ground.start("app.py:broken", "--db", ground.url, *words)
+    _, errors = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 1
+    assert "ValueError: no database here" in errors
+    assert "INFO serving" not in errors
+
+
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
@@ -157,6 +234,12 @@ def test_where_the_parent_is_killed_its_processes_end(ground: Ground) -> None:
         (("app.py:tm", "--db", "postgres://x"), 2, "got the scheme 'postgres'"),
         (("app.py:tm", "--db", "redis://me:secret@127.0.0.1:1"), 1, "redis://me:***@127.0.0.1:1"),
         (("app.py:tm", "--db", "postgres://x", "--processes", "2"), 2, "got the scheme 'postgres'"),
+        (("app.py:tm", "--db", ""), 2, "--db must be a URL such as redis://localhost:6379/1, got ''"),
+        (("app.py:named", "--processes", "2"), 2, "each of 2 processes would have jobs of its own"),
+        (("app.py:tm", "--db", "sqlite://", "--processes", "2"), 2, "in the memory of a process, sqlite://"),
+        (("app.py:tm", "--db", "sqlite:///:memory:", "-p", "2"), 2, "each of 2 processes"),
+        (("app.py:tm", "--db", "fakeredis://", "-p", "2"), 2, "each of 2 processes"),
+        (("app.py:build",), 2, "app.py:build must be a plain function that builds a TaskManager; it is an async one"),
     ],
 )
 def test_what_cannot_be_served_is_said_in_a_line(ground: Ground, words: tuple[str, ...], code: int, says: str) -> None:
@@ -166,6 +249,8 @@ def test_what_cannot_be_served_is_said_in_a_line(ground: Ground, words: tuple[st
     assert says in errors
     assert "secret" not in errors
     assert "Traceback" not in errors
+    assert "Warning" not in errors
+    assert "INFO serving" not in errors
 
 
 def test_the_readmes_command_serves_the_shop_from_a_file(ground: Ground) -> None:

@@ -6,12 +6,12 @@ store that cannot be reached is exit code 1. What the application's own code rai
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import re
+import threading
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, nullcontext
-from inspect import signature
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,8 +19,12 @@ import typer
 if TYPE_CHECKING:
     from taskmanager.manager import TaskManager
     from taskmanager.tasks.driver import TaskDriver
+    from taskmanager.tasks.reload import Watching
 
 __all__ = ["run"]
+
+_THREADS_S = 5.0
+"""How long threads that handlers left behind may still take at the end of the process."""
 
 AppName = Annotated[
     str,
@@ -77,27 +81,46 @@ def run(
     if db is not None:
         os.environ["TASKMANAGER_URL"] = db
     level = logging.WARNING if quiet else logging.INFO
+    arguments = app, burst, level, db, processes, reload
     if processes > 1:
         from taskmanager.commands.processes import supervise
 
-        raise typer.Exit(supervise(serve, (app, burst, level, db, reload), processes, until_done=burst))
-    raise typer.Exit(serve(app, burst, level, db, reload))
+        raise typer.Exit(supervise(serve, arguments, processes, until_done=burst))
+    raise typer.Exit(serve(*arguments))
 
 
-def serve(target: str, burst: bool, level: int, db: str | None, reload: bool = False) -> int:
-    """One worker in this process, until it is stopped; the exit code."""
-    from taskmanager.errors import EngineUnavailable, UsageError
-    from taskmanager.manager import TaskManager, run_beside
-
+def serve(
+    target: str,
+    burst: bool,
+    level: int,
+    db: str | None,
+    processes: int,
+    reload: bool,
+    began: Callable[[float], None] = lambda _: None,
+) -> int:
+    """One worker in this process, until it is stopped; the exit code. It calls `began` with its grace in seconds."""
     logging.basicConfig(level=level, format="%(asctime)s %(process)d %(levelname)s %(message)s")
+    code = 1
+    try:
+        code = _served(target, burst, db, processes, reload, began)
+    finally:
+        _leave_threads(code)
+    return code
+
+
+def _served(
+    target: str, burst: bool, db: str | None, processes: int, reload: bool, began: Callable[[float], None]
+) -> int:
+    from taskmanager.errors import EngineUnavailable, UsageError
+    from taskmanager.manager import TaskManager
+
     try:
         found = _application(target, db)
-        beside = _reloading(target, found) if reload else nullcontext()
+        beside = _reloading(target, found) if reload else None
         if isinstance(found, TaskManager):
-            logging.getLogger("taskmanager").info("serving %s on %s", target, _without_login(found.db))
-            run_beside(found, beside, burst=burst)
+            _serve_manager(target, found, burst, processes, began, beside)
         else:
-            _serve_driver(target, found, burst, db, beside)
+            _serve_driver(target, found, burst, db, began, beside)
     except UsageError as error:
         typer.echo(f"taskmanager run: {error}", err=True)
         return 2
@@ -113,6 +136,10 @@ def _application(target: str, db: str | None) -> TaskManager | TaskDriver:
     from taskmanager.target import load_served
     from taskmanager.tasks.driver import is_driver
 
+    if db is not None and not db.strip():
+        raise UsageError(
+            f"--db must be a URL such as redis://localhost:6379/1, got {db!r}; leave it out for the default"
+        )
     found = load_served(target)
     tm = _built(target, found) if callable(found) else found
     if is_driver(tm):
@@ -124,7 +151,7 @@ def _application(target: str, db: str | None) -> TaskManager | TaskDriver:
     return tm
 
 
-def _reloading(target: str, served: TaskManager | TaskDriver) -> AbstractAsyncContextManager[object]:
+def _reloading(target: str, served: TaskManager | TaskDriver) -> Watching:
     from taskmanager.target import file_of
     from taskmanager.tasks.reload import watching
 
@@ -132,8 +159,39 @@ def _reloading(target: str, served: TaskManager | TaskDriver) -> AbstractAsyncCo
     return watching(served, app=file_of(target))
 
 
+def _serve_manager(
+    target: str,
+    tm: TaskManager,
+    burst: bool,
+    processes: int,
+    began: Callable[[float], None],
+    beside: Watching | None,
+) -> None:
+    from taskmanager.errors import UsageError
+    from taskmanager.manager import app_of, run
+    from taskmanager.seat import is_alone
+
+    if processes > 1 and is_alone(app_of(tm)):
+        raise UsageError(
+            f"{target} keeps its jobs in the memory of a process, {_without_login(tm.db)}, so each of {processes} "
+            "processes would have jobs of its own; name a store that they share, a file or a server, or leave out "
+            "--processes"
+        )
+
+    def tell() -> None:
+        logging.getLogger("taskmanager").info("serving %s on %s", target, _without_login(tm.db))
+        began(app_of(tm).settings.grace_ms / 1000)
+
+    run(tm, burst=burst, began=tell, beside=beside)
+
+
 def _serve_driver(
-    target: str, driver: TaskDriver, burst: bool, db: str | None, beside: AbstractAsyncContextManager[object]
+    target: str,
+    driver: TaskDriver,
+    burst: bool,
+    db: str | None,
+    began: Callable[[float], None],
+    beside: Watching | None,
 ) -> None:
     from taskmanager.errors import UsageError
     from taskmanager.tasks.serving import serve_driver
@@ -141,18 +199,43 @@ def _serve_driver(
     if burst or db is not None:
         option = "--burst" if burst else "--db"
         raise UsageError(f"{target} is a driver without a TaskManager, {driver!r}; leave out {option}")
-    logging.getLogger("taskmanager").info("serving the driver %s", target)
-    serve_driver(driver, beside)
+
+    def tell() -> None:
+        logging.getLogger("taskmanager").info("serving the driver %s", target)
+        began(0)
+
+    serve_driver(driver, tell, beside)
 
 
 def _built(target: str, build: Callable[..., object]) -> object:
     from taskmanager.errors import UsageError
 
     try:
-        signature(build).bind()
+        inspect.signature(build).bind()
     except TypeError as error:
         raise UsageError(f"{target} must build a TaskManager when called without arguments; it has {error}") from None
-    return build()
+    if inspect.iscoroutinefunction(inspect.unwrap(build)):
+        raise UsageError(f"{target} must be a plain function that builds a TaskManager; it is an async one")
+    built = build()
+    if inspect.iscoroutine(built):
+        built.close()  # refused: nobody will await it, and Python need not warn of that as well
+    return built
+
+
+def _leave_threads(code: int) -> None:
+    """The process ends as usual, but threads that handlers left behind do not keep it for ever."""
+    threads = [one for one in threading.enumerate() if not one.daemon and one is not threading.main_thread()]
+    if not threads:
+        return
+
+    def end() -> None:
+        names = ", ".join(sorted(one.name for one in threads if one.is_alive()))
+        logging.getLogger("taskmanager").warning("threads that do not end are left behind: %s", names)
+        os._exit(code)
+
+    timer = threading.Timer(_THREADS_S, end)
+    timer.daemon = True
+    timer.start()
 
 
 def _without_login(db: object) -> str:

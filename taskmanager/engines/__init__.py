@@ -12,7 +12,7 @@ from taskmanager.clock import Clock
 from taskmanager.engine import Engine
 from taskmanager.errors import UsageError
 
-__all__ = ["Options", "open_engine"]
+__all__ = ["Options", "is_in_process", "open_engine"]
 
 
 class Options(NamedTuple):
@@ -49,6 +49,18 @@ def open_engine(
             f"streamdb is a second connection to a Redis server; with {field} {store!r} it must be left out"
         )
     return SCHEMES[scheme][1](f"{scheme}://{rest}", options, field)
+
+
+def is_in_process(store: Any) -> bool:
+    """Whether what a `db` names is kept in the memory of a process, so that no other process can share it."""
+    if not isinstance(store, str):
+        return type(store).__module__.startswith("fakeredis.")
+    scheme, _, rest = store.partition("://")
+    if scheme.lower() == "sqlite":
+        from taskmanager.engines.sqlite.address import Address
+
+        return Address.of(rest).path is None
+    return scheme.lower() in ("memory", "fakeredis")
 
 
 def _memory(url: str, options: Options, field: str) -> Engine:

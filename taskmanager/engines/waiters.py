@@ -9,9 +9,10 @@ The rules:
 
 * *Levels, not edges.* A waiter compares what he has seen with what was told last, before he lies down. News that came
   between his last look and his wait is therefore never missed. A tide that differs is news; so is a due moment
-  before his `until`, so whoever has been told of a due moment must not wait beyond it, or he returns at once. A
-  schedule that says 0, not computed yet, has no moment to wait for; the tide tells that it came. Told the same level
-  again, nobody is woken: all who lie there have compared with it.
+  before his `until`, so whoever has been told of a due moment must not wait beyond it, or he returns at once; and what
+  is overdue is news to whoever only looks, with an `until` long past. A schedule that says 0, not computed yet, has no
+  moment to wait for; the tide tells that it came. Told the same level again, nobody is woken: all who lie there have
+  compared with it.
 * *Never early.* A timer that fires before `until`, by rounding or because the clock was set back, is set again.
 * *Never greedy.* A wait lets the loop turn at least once, also where it returns at once: engines that answer without
   suspending would otherwise let one busy waiter starve the whole loop.
@@ -148,10 +149,12 @@ class Waiters:
         if not seen:
             await waiter.sleep()
             return ()
+        # The clock may be set back before the timer is: what we wait for stays `until`, whatever it says now.
+        news_before = None if until is None else max(until, now_us() // 1000)
         with self._lock:
             for queue, tide in seen.items():
                 told = self._told.get(queue)
-                if told is not None and told.concerns(tide, until):
+                if told is not None and told.concerns(tide, news_before):
                     waiter.changed.append(queue)
             if not waiter.changed:
                 for queue in seen:

@@ -2,43 +2,34 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
-import signal
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
-from taskmanager.runtime import new_event_loop
+from taskmanager.serving import serve
 from taskmanager.tasks.board import board_of
 from taskmanager.tasks.driver import TaskDriver
 
 __all__ = ["serve_driver"]
 
 
-def serve_driver(driver: TaskDriver, beside: AbstractAsyncContextManager[object] | None = None) -> None:
-    """Serves until SIGINT or SIGTERM, then calls the driver's `stop`; a second signal has its ordinary effect.
-
-    `beside` is entered when the driver has started.
+def serve_driver(
+    driver: TaskDriver,
+    began: Callable[[], None] = lambda: None,
+    beside: AbstractAsyncContextManager[object] | None = None,
+) -> None:
+    """Starts it, says that it `began`, and serves until SIGINT or SIGTERM, then calls its `stop`; a third ends the
+    process. `beside` lasts as long as it is served.
     """
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        runner.run(_served(driver, nullcontext() if beside is None else beside))
+    serve(_alive(driver), lambda: None, began, beside=beside)
 
 
-async def _served(driver: TaskDriver, beside: AbstractAsyncContextManager[object]) -> None:
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-
-    def heard() -> None:
-        stop.set()
-        for one in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(one)
-
-    for one in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(one, heard)
+@asynccontextmanager
+async def _alive(driver: TaskDriver) -> AsyncIterator[None]:
     await board_of(driver).hands.settle()
     await _if_there(driver, "start")
     try:
-        async with beside:
-            await stop.wait()
+        yield
     finally:
         await _if_there(driver, "stop")
 

@@ -39,7 +39,8 @@ class Attempt:
     """See the module's law. It was received at `received_at` (engine time), `received_s` (the worker's monotonic
     clock).
 
-    `cancellable` is True while cancelling `task` reaches the handler, or what it waits for; `settled` once its
+    `cancellable` is True while cancelling `task` reaches the handler, or what it waits for; `is_deaf` while a plain
+    function runs that has never looked whether it is asked to end; `looks` once it has looked; `settled` once its
     outcome is decided. `error` is what it raised. `skipped` says that the handler declined this run: it ends the job
     with the step `skipped`, whatever middleware makes of the result.
     """
@@ -50,7 +51,9 @@ class Attempt:
         "claim",
         "ending",
         "error",
+        "is_deaf",
         "job",
+        "looks",
         "loop",
         "received_at",
         "received_s",
@@ -76,13 +79,17 @@ class Attempt:
         self.loop = loop
         self.task: asyncio.Task[None] | None = None
         self.cancellable = False
+        self.is_deaf = False
         self.settled = False
         self.skipped = False
         self.sent: list[asyncio.Future[Any]] = []
         self._lines = 0
+        self.looks = False
 
     @property
     def stopping(self) -> bool:
+        self.looks = True
+        self.is_deaf = False
         return self.ending is not None
 
     @property
@@ -128,7 +135,9 @@ async def in_own_thread(function: Callable[..., Any], *args: object) -> Any:
     attempt = current_attempt.get()
     assert attempt is not None
     attempt.cancellable = False
+    attempt.is_deaf = not attempt.looks
     value = await attempt.worker.runtime.in_thread(function, *args)
+    attempt.is_deaf = False
     attempt.cancellable = True
     if attempt.ending is not None:
         if inspect.iscoroutine(value):

@@ -5,6 +5,9 @@ due moment) makes it promising again. Promising queues take turns, so none starv
 ended, and free slots are shared among them before anyone takes the rest. A worker that is never without work never
 waits, so it glances at the quiet queues between its rounds: a flooded queue must not hide the others.
 
+Moments of the engine are compared by the engine alone. What our own clock makes of its last answer may be wrong by as
+much as the engine's clock was set back, and is never waited for.
+
 A claim says what the worker holds and is answered with what else is under its lease first, so a claim that is repeated
 after a lost reply, or made after a cancelled one, strands nothing.
 """
@@ -31,6 +34,8 @@ _LAST_ANSWER_S = 1.0
 """How long a stop waits for a store that does not answer the claim in flight, which may have brought something."""
 _PORTIONS = 3
 """A claim takes at most one in so many slots: while its jobs run and are settled, the next are fetched."""
+_LONG_AGO = 0
+"""A moment that has passed by any clock: who waits until then only looks."""
 _GLANCE_S, _GLANCE_ROUNDS = 0.05, 16
 """A busy worker glances at the quiet queues after so long, or so many rounds, whichever comes first."""
 
@@ -114,9 +119,9 @@ class Fetcher:
         """What has come meanwhile for the queues that are not promising; asks without waiting, and not every time."""
         quiet = {queue: tide for queue, tide in self._tides.items() if queue not in self._promising}
         self._rounds, self._glanced_s = 0, monotonic()
-        now = self._worker.runtime.engine_now(*self._heard)
+        now = self._worker.runtime.engine_now(*self._heard)  # at worst wrong by a step of the clock: one idle claim
         try:
-            changed = await (await self._worker.connection.engine()).wait(quiet, now)
+            changed = await (await self._worker.connection.engine()).wait(quiet, _LONG_AGO)
         except EngineUnavailable:
             return
         awake = [queue for queue in quiet if queue in changed or self._due.get(queue, now + 1) <= now]

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from taskmanager.clock import iso
 from taskmanager.engine import DUE_LIMIT, Advanced, Answer, Claimed, Engine, Pruned, Settled
+from taskmanager.errors import EngineUnavailable
 from taskmanager.job import FINISHED, Emission, Kind, State, StoredSchedule
 from taskmanager.policy.cron import Once, catch_up, timing_of
 from taskmanager.resend import resend
@@ -63,7 +64,8 @@ class Janitor:
         """Every answer names the next moments of its queue."""
         schedule_at = answer.schedule_at
         if schedule_at is not None and queue in self._broken_until:
-            schedule_at = max(schedule_at, self._broken_until[queue])
+            # Never longer than a pause from now: the clock may have been set back since.
+            schedule_at = max(schedule_at, min(self._broken_until[queue], answer.now + _BROKEN_MS))
         self._agenda.put(Duty.ADVANCE, queue, schedule_at)
         if schedule_at is not None:
             self._wake_for(schedule_at)
@@ -84,6 +86,9 @@ class Janitor:
             for duty, queue in self._agenda.take(until):
                 try:
                     await _DUTIES[duty](self, queue)
+                except EngineUnavailable as error:
+                    log.warning("upkeep of queue %r failed (%s); going on", queue, error)
+                    await asyncio.sleep(1.0)
                 except Exception:
                     log.exception("upkeep of queue %r failed; going on", queue)
                     await asyncio.sleep(1.0)
@@ -97,10 +102,13 @@ class Janitor:
             for queue in worker.queues():
                 try:
                     now = await self._reap(queue)
+                except EngineUnavailable as error:
+                    log.warning("looking after queue %r failed (%s); going on", queue, error)
                 except Exception:
                     log.exception("looking after queue %r failed; going on", queue)
                 else:
-                    prune_at = max(now, self._pruned_at.get(queue, now) + PRUNE_MS)
+                    pruned_at = min(now, self._pruned_at.get(queue, now))  # the clock may have been set back since
+                    prune_at = max(now, pruned_at + PRUNE_MS)
                     self._agenda.hasten(Duty.PRUNE, queue, prune_at)
                     self._wake_for(prune_at)
 

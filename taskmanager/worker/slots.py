@@ -12,6 +12,9 @@ from contextvars import Context, copy_context
 
 from taskmanager.worker.attempt import Attempt
 
+SLOT = "taskmanager-slot"
+"""The name of the tasks that handlers run in."""
+
 
 class Slots:
     """Runs attempts through `run`, each in a task of its own for as long as it runs."""
@@ -29,9 +32,7 @@ class Slots:
             if not slot.done():
                 slot.set_result(attempt)
                 return
-        task = asyncio.get_running_loop().create_task(
-            self._slot(attempt), name="taskmanager-slot", context=self._context.copy()
-        )
+        task = asyncio.get_running_loop().create_task(self._slot(attempt), name=SLOT, context=self._context.copy())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

@@ -4,8 +4,9 @@ Each start is a new incarnation, so nothing of an earlier one can be taken for t
 janitor) are tasks of their own and speak to each other only through this supervisor.
 
 `stop` is graceful: no new claims; running handlers get their grace; what still runs is cancelled and given back to
-`waiting`; what was emitted and decided is sent. A plain `def` handler that outlives all this is left behind, and its
-lease runs out. `kill` is a crash: nothing more is said to the engine.
+`waiting`; what was emitted and decided is sent. A plain `def` handler that never looks at `job.stopping` is left behind
+at the end of the grace, any other that does not end a little later, and its lease runs out. `kill` is a crash: nothing
+more is said to the engine.
 """
 
 from __future__ import annotations
@@ -109,13 +110,15 @@ class Worker:
         self._stopping = True
         self._unlisten()
         self.fetcher.stop()
+        running = sum(attempt.started_at is not None and not attempt.settled for attempt in self.attempts())
+        log.info("stopping: %d running handler(s) get up to %g s", running, self.settings.grace_ms / 1000)
         for attempt in self.attempts():
             if attempt.started_at is None:
                 attempt.end(Ending.STOP)  # the grace is for who runs, not for who waits for its handler's cap
         await self._wait_for_handlers(self.settings.grace_ms / 1000)
         for attempt in self.attempts():
             attempt.end(Ending.STOP)
-        await self._wait_for_handlers(CANCEL_PATIENCE_S, hurried=False)
+        await self._wait_for_handlers(CANCEL_PATIENCE_S, last=True)
         for attempt in self.attempts():
             if not attempt.settled:
                 claim = attempt.claim
@@ -127,6 +130,8 @@ class Worker:
 
     def hurry(self) -> None:
         """Cuts the grace of a stop short."""
+        if not self._hurried.is_set():
+            log.info("stopping at once: what still runs is released")
         self._hurried.set()
 
     def kill(self) -> list[asyncio.Task[None]]:
@@ -251,11 +256,14 @@ class Worker:
 
     # ---- the parts of a stop
 
-    async def _wait_for_handlers(self, seconds: float, *, hurried: bool = True) -> None:
-        """Until nothing is in hand and no claim is in flight, for at most `seconds`, or until hurried."""
-        ended = asyncio.ensure_future(self._all_ended())
+    async def _wait_for_handlers(self, seconds: float, *, last: bool = False) -> None:
+        """Until nothing is in hand and no claim is in flight, for at most `seconds`, or until hurried.
+
+        The `last` wait cannot be hurried, and is not for those who cannot hear that they are to end.
+        """
+        ended = asyncio.ensure_future(self._all_ended(but_deaf=last))
         waits: set[asyncio.Future[Any]] = {ended}
-        if hurried:
+        if not last:
             waits.add(asyncio.ensure_future(self._hurried.wait()))
         try:
             await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -263,9 +271,9 @@ class Worker:
             for wait in waits:
                 wait.cancel()
 
-    async def _all_ended(self) -> None:
+    async def _all_ended(self, *, but_deaf: bool) -> None:
         await asyncio.wait(self._duties[:1])
-        while self.in_hand:
+        while any(not (but_deaf and attempt.is_deaf) for attempt in self.attempts()):
             self._turned.clear()
             await self._turned.wait()
 

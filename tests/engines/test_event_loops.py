@@ -42,7 +42,7 @@ def application(url: str) -> TaskManager:
     tm = TaskManager(db=url)
 
     @tm.handler("double")
-    async def double(job: Job) -> int:
+    async def double(job: Job[dict[str, int]]) -> int:
         return 2 * int(job.data["n"])
 
     return tm

@@ -11,7 +11,7 @@ import pytest
 from taskmanager.engine import AWAITED_MS, REPLAY_MS, Await, Batch, Delete, JobRef, Requeue, Settlement
 from taskmanager.engines import open_engine
 from taskmanager.engines.memory import MemoryEngine
-from taskmanager.engines.memory.records import check
+from taskmanager.engines.rules.records import check
 from taskmanager.errors import InvariantError, UsageError
 from taskmanager.job import Edge, Emission, ErrorInfo, Kind, Limit, State, Transition, Window
 

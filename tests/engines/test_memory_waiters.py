@@ -158,6 +158,21 @@ def test_a_wait_that_returns_at_once_still_lets_the_loop_turn() -> None:
     play(test)
 
 
+def test_whoever_only_looks_is_told_what_is_overdue_and_never_waits() -> None:
+    async def test(scene: Scene) -> None:
+        scene.tell("q", 1, NOW_MS - 1)
+        scene.tell("r", 2, NOW_MS)
+        scene.tell("s", 3, NOW_MS + 1)
+        look = await scene.begin({"q": 1, "r": 2, "s": 3}, 0)
+        assert await is_woken(scene, look, ["q"])
+        scene.now_us -= 3_600_000_000
+        look = await scene.begin({"q": 1, "r": 2, "s": 3}, 0)
+        assert await is_woken(scene, look, [])
+        assert scene.loop.delays == []
+
+    play(test)
+
+
 def test_whoever_waits_for_an_end_is_woken_by_it_and_by_no_other() -> None:
     async def test(scene: Scene) -> None:
         waiting = asyncio.ensure_future(scene.waiters.wait_ended("q", 7, NOW_MS + 100, lambda: scene.now_us))

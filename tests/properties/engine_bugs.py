@@ -1,6 +1,6 @@
 """Faults to plant in the memory engine, a few lines each: what a tired author might have written.
 
-Each takes pytest's `MonkeyPatch` and changes one place of `taskmanager.engines.memory`.
+Each takes pytest's `MonkeyPatch` and changes one place of `taskmanager.engines.memory`, or of the rules it follows.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
-from taskmanager.engines.memory import admit, claims, engine, settle
+from taskmanager.engines.memory import claims, engine
+from taskmanager.engines.memory import settle as settling
 from taskmanager.engines.memory.lines import Lines
 from taskmanager.engines.memory.queue import Queue
+from taskmanager.engines.rules import admit, control, settle
 from taskmanager.job import Edge, Emission, State
 
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -38,8 +40,8 @@ def _settle_by(patch: pytest.MonkeyPatch, matches: Callable[[Any, Any], bool]) -
     """A stale claim settles the job that it once had, where the fence finds the two alike."""
     given: dict[int, Any] = {}
 
-    def remembering(original: Any, queue: Queue, job: Any) -> Any:
-        claim = given[job.claim] = original(queue, job)
+    def remembering(original: Any, job: Any) -> Any:
+        claim = given[job.claim] = original(job)
         return claim
 
     def unfenced(original: Any, queue: Queue, worker: str, settlements: Any, *rest: Any) -> Any:
@@ -54,7 +56,7 @@ def _settle_by(patch: pytest.MonkeyPatch, matches: Callable[[Any, Any], bool]) -
         queue.leases = {owner: lease for owner, lease in queue.leases.items() if lease}
         return original(queue, worker, settlements, *rest)
 
-    _around(patch, claims, "_as_claim", remembering)
+    _around(patch, claims, "claim_of", remembering)
     _around(patch, engine, "settle", unfenced)
 
 
@@ -87,7 +89,7 @@ def a_lease_is_reaped_early(patch: pytest.MonkeyPatch) -> None:
 
 @bug
 def a_lost_reply_strands_its_jobs(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(claims, "_given_before", lambda queue, held, holds, limit: ([], False))
+    patch.setattr(claims, "_given_before", lambda held, holds, limit: ([], False))
 
 
 @bug
@@ -169,7 +171,8 @@ def a_dropped_emission_prolongs_its_window(patch: pytest.MonkeyPatch) -> None:
     def prolongs(original: Any, queue: Queue, entry: Emission, window: Any, now: int, facts: Any) -> Any:
         verdict = original(queue, entry, window, now, facts)
         if verdict.serial is None:
-            queue.windows[entry.event, window.key, window.edge].until = now + window.window_ms
+            key = (entry.event, window.key, window.edge)
+            queue.windows[key] = queue.windows[key]._replace(until=now + window.window_ms)
         return verdict
 
     patch.setattr(admit, "EDGES", dict(admit.EDGES))
@@ -195,7 +198,7 @@ def a_follow_up_is_lost_on_a_retry(patch: pytest.MonkeyPatch) -> None:
             job.follow_up = None
         return original(queue, worker, job, settlement, *rest)
 
-    _around(patch, settle, "_write", loses)
+    _around(patch, settling, "write", loses)
 
 
 @bug
@@ -240,8 +243,6 @@ def a_prune_forgets_the_windows(patch: pytest.MonkeyPatch) -> None:
 
 @bug
 def a_requeued_job_keeps_its_spent_budget(patch: pytest.MonkeyPatch) -> None:
-    from taskmanager.engines.memory import control
-
     def keeps(original: Any, queue: Queue, job: Any, call: Any) -> None:
         failures = job.failures
         original(queue, job, call)

@@ -6,8 +6,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from simulation import Simulation
+from taskmanager import Job, TaskManager
 
 CHAOTIC = Path(__file__).with_name("chaotic.py")
 ROOT = CHAOTIC.parents[2]
@@ -54,3 +58,35 @@ def test_two_worlds_in_one_process_are_equal_as_well(capsys: pytest.CaptureFixtu
     for _ in range(2):
         chaotic.main("7")
         assert capsys.readouterr().out == worlds[0]
+
+
+def test_a_fresh_world_begins_anew_in_the_store_that_an_earlier_one_left(tmp_path: Path) -> None:
+    def steps(engine: str, start: str) -> list[str]:
+        tm = TaskManager(db="memory://")
+
+        @tm.handler("tick", repeat={"pattern": "0 * * * *"})
+        async def tick(job: Job[Any]) -> None:
+            await job.logger("ticked")
+
+        with Simulation(tm, start=start, engine=engine, fresh=True) as sim:
+            sim.emit("tick", {"by": "hand"}, id="one", delay=5400)
+            sim.advance(hours=3)
+            assert {len(sim.logs(job.id)) for job in sim.jobs(state="completed")} == {1}
+            return [str(step) for step in sim.timeline]
+
+    for engine in ("memory://kept", f"sqlite:///{tmp_path}/kept.db"):
+        one = steps(engine, "2026-05-01T00:00Z")
+        assert steps(engine, "2026-06-01T00:00Z") != one
+        assert steps(engine, "2026-05-01T00:00Z") == one
+
+
+def test_a_world_that_is_not_fresh_goes_on_with_what_an_earlier_one_left(tmp_path: Path) -> None:
+    for engine in ("memory://left", f"sqlite:///{tmp_path}/left.db"):
+        tm = TaskManager(db="memory://")
+        tm.register_handler(lambda job: job.data["n"], "work")
+        with Simulation(tm, engine=engine) as sim:
+            sim.emit("work", {"n": 1}, id="early", delay=60)
+        with Simulation(tm, engine=engine) as sim:
+            assert sim.emit("work", {"n": 2}, id="late").status == "emitted"
+            sim.run_until_idle()
+            assert {job.id: job.result for job in sim.jobs(state="completed")} == {"late": 2, "early": 1}

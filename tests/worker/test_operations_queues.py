@@ -122,7 +122,7 @@ def test_purge_takes_no_active_job() -> None:
         sim.emit("work")
         sim.advance(1)
         before = everything(sim)
-        with pytest.raises(UsageError, match="is active and cannot be purged"):
+        with pytest.raises(UsageError, match="what is active in queue 'default' cannot be purged"):
             sim.purge("default", "active")
         assert everything(sim) == before
 
@@ -203,3 +203,15 @@ def test_a_page_is_at_most_a_thousand() -> None:
         sim.emit_many(numbered(1001))
         assert len(sim.jobs()) == 100
         assert len(sim.jobs(limit=1000)) == 1000
+
+
+def test_retry_all_takes_each_job_once_though_it_fails_again_meanwhile() -> None:
+    tm = TaskManager(db="memory://", concurrency=50)
+    ran = failing(tm, "bad")
+    with Simulation(tm, workers=2) as sim:
+        sim.emit_many([{"event": "bad", "data": {"n": n}} for n in range(2500)])
+        sim.run_until_idle()
+        before = len(ran)
+        assert sim.retry_all() == 2500
+        sim.run_until_idle()
+        assert len(ran) == before + 2500

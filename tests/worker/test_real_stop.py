@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from typing import Any
 
 import pytest
 
 from taskmanager import Job, TaskManager
+from taskmanager.worker.worker import CANCEL_PATIENCE_S
 from tests.worker.real_world import PATIENCE_S, ended, until
 
 
@@ -123,7 +125,7 @@ def test_start_and_stop_at_the_same_time_and_many_times_end_as_they_should() -> 
     asyncio.run(main())
 
 
-def test_a_plain_handler_left_behind_does_not_hold_the_stop_and_cannot_settle() -> None:
+def test_a_plain_handler_that_never_looks_whether_it_is_to_end_is_left_behind_at_the_end_of_the_grace() -> None:
     async def main() -> None:
         tm = TaskManager("memory://", grace=0.01)
         begun, release, returned = threading.Event(), threading.Event(), threading.Event()
@@ -138,7 +140,9 @@ def test_a_plain_handler_left_behind_does_not_hold_the_stop_and_cannot_settle() 
         await tm.start()
         handle = await tm.emit("plain")
         await until(begun.is_set)
+        began = time.monotonic()
         await tm.stop()
+        assert time.monotonic() - began < CANCEL_PATIENCE_S / 2
         release.set()
         await until(returned.is_set)
         job = await handle.refresh()
@@ -146,9 +150,50 @@ def test_a_plain_handler_left_behind_does_not_hold_the_stop_and_cannot_settle() 
         assert (job.state, job.result) == ("active", None)
         await tm.stop()
 
-    monkey = pytest.MonkeyPatch()
-    monkey.setattr("taskmanager.worker.worker.CANCEL_PATIENCE_S", 0.02)
-    try:
+    asyncio.run(main())
+
+
+def test_a_plain_handler_that_looks_whether_it_is_to_end_is_waited_for_and_released() -> None:
+    async def main() -> None:
+        tm = TaskManager("memory://", grace=0.01)
+        begun = threading.Event()
+
+        @tm.handler("polite")
+        def polite(job: Job[Any]) -> None:
+            while not job.stopping:
+                begun.set()
+                time.sleep(0.002)
+            time.sleep(0.05)  # it tidies up
+
+        await tm.start()
+        handle = await tm.emit("polite")
+        await until(begun.is_set)
+        await tm.stop()
+        job = await handle.refresh()
+        assert job is not None
+        assert job.state == "waiting"
+        await tm.stop()
+
+    asyncio.run(main())
+
+
+def test_a_stop_says_in_a_line_whom_it_waits_for(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        tm = TaskManager("memory://", grace=7)
+        begun, go_on = asyncio.Event(), asyncio.Event()
+
+        @tm.handler("work")
+        async def work(job: Job[Any]) -> None:
+            begun.set()
+            await go_on.wait()
+
+        await tm.start()
+        tm.emit("work")
+        await begun.wait()
+        stopping = asyncio.create_task(tm.stop())
+        await until(lambda: "stopping: 1 running handler(s) get up to 7 s" in caplog.messages)
+        go_on.set()
+        await stopping
+
+    with caplog.at_level("INFO", "taskmanager"):
         asyncio.run(main())
-    finally:
-        monkey.undo()

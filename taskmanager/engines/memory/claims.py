@@ -13,12 +13,12 @@ from collections.abc import Collection, Sequence
 from taskmanager.engine import DUE_LIMIT, LOG_LINES, Journal, cut_line
 from taskmanager.engines.memory.lines import Line
 from taskmanager.engines.memory.queue import Queue
-from taskmanager.engines.memory.records import LEGAL, Lease, check
-from taskmanager.job import Claim, Fact, Kind, LogLine, Progress, Reason, State, StoredJob
+from taskmanager.engines.memory.records import Lease
+from taskmanager.engines.rules.claims import claim_of, expire, report
+from taskmanager.engines.rules.records import LEGAL, check
+from taskmanager.job import Claim, Fact, Kind, LogLine, Progress, State, StoredJob
 
 __all__ = ["claim", "extend", "reap"]
-
-_tuple = tuple.__new__
 
 
 def claim(
@@ -33,7 +33,7 @@ def claim(
 ) -> tuple[list[Claim], bool]:
     """What the worker gets, and whether claimable jobs are left for it."""
     lease = queue.leases.get(worker) or Lease()
-    jobs, more = _given_before(queue, lease.claims, holds, limit)
+    jobs, more = _given_before(lease.claims, holds, limit)
     if not queue.paused:
         _hand_out(queue, worker, lease, jobs, limit, suspect_losses, now, facts)
         more = more or _is_claimable_left(queue, lease, suspect_losses, now)
@@ -46,7 +46,7 @@ def reap(
 ) -> tuple[list[Claim], bool]:
     """Moves jobs of leases that have run out to this worker, oldest claim first; says whether more are left."""
     lease = queue.leases.get(worker) or Lease()
-    jobs, more = _given_before(queue, lease.reaped, holds, limit)
+    jobs, more = _given_before(lease.reaped, holds, limit)
     lapsed = [
         (number, owner, is_reaped)
         for owner, other in queue.leases.items()
@@ -67,7 +67,7 @@ def reap(
         queue.claims = job.claim = queue.claims + 1
         job.reaped = True
         lease.reaped[job.claim] = job
-        jobs.append(_as_claim(queue, job))
+        jobs.append(claim_of(job))
     _keep(queue, worker, lease, now + lease_ms)
     return jobs, more or len(lapsed) > room
 
@@ -104,15 +104,13 @@ def extend(
     return lost, [number for number in marked if number in held], not lease.claims.keys() <= held
 
 
-def _given_before(
-    queue: Queue, claims: dict[int, StoredJob], holds: Collection[int], limit: int
-) -> tuple[list[Claim], bool]:
+def _given_before(claims: dict[int, StoredJob], holds: Collection[int], limit: int) -> tuple[list[Claim], bool]:
     """What is under the lease and not in the worker's hands, in claim order, and whether that is not all of it."""
     if not claims or (len(claims) == len(holds) and claims.keys() == set(holds)):
         return [], False
     held = set(holds)
     numbers = [number for number in claims if number not in held]
-    return [_as_claim(queue, claims[number]) for number in numbers[:limit]], len(numbers) > limit
+    return [claim_of(claims[number]) for number in numbers[:limit]], len(numbers) > limit
 
 
 def _hand_out(
@@ -137,7 +135,7 @@ def _hand_out(
             job = line.popitem(last=False)[1]
             if job.expires_at is not None and job.expires_at < now:
                 expired += 1
-                _expire(queue, job, now, facts)
+                expire(queue, job, now, facts)
                 continue
             if job.losses >= suspect_losses:
                 if holds_suspect is None:
@@ -153,7 +151,7 @@ def _hand_out(
             job.started_at = now
             job.cancel_requested = job.requeued = job.reaped = False
             lease.claims[job.claim] = job
-            jobs.append(_as_claim(queue, job))
+            jobs.append(claim_of(job))
         if skipped:
             _put_back(line, skipped)
 
@@ -163,12 +161,6 @@ def _put_back(line: Line, skipped: list[StoredJob]) -> None:
     for job in reversed(skipped):
         line[job.order] = job
         line.move_to_end(job.order, last=False)
-
-
-def _expire(queue: Queue, job: StoredJob, now: int, facts: list[Fact]) -> None:
-    job.reason = Reason.EXPIRED.value
-    queue.tell(facts, now, Kind.CANCELLED, job, {"reason": job.reason})
-    queue.finish(job, Kind.CANCELLED, State.CANCELLED, now)
 
 
 def _holds_suspect(lease: Lease, suspect_losses: int) -> bool:
@@ -198,31 +190,8 @@ def _keep(queue: Queue, worker: str, lease: Lease, expires_at: int) -> None:
         queue.leases[worker] = lease
 
 
-def _as_claim(queue: Queue, job: StoredJob) -> Claim:
-    fields = (
-        job.claim,
-        job.id,
-        job.serial,
-        queue.name,
-        job.event,
-        job.data,
-        job.options,
-        job.priority,
-        job.attempt,
-        job.failures,
-        job.losses,
-        job.created_at,
-        job.run_at,
-        job.schedule,
-        job.started_at,
-    )
-    return _tuple(Claim, fields)
-
-
 def _write_down(queue: Queue, job: StoredJob, entry: str | Progress, now: int, facts: list[Fact]) -> None:
     if isinstance(entry, Progress):
-        job.progress = entry
-        detail = {"fraction": entry.fraction, "note": entry.note}
-        facts.append(Fact(now, Kind.PROGRESS, queue.name, job.event, job.id, job.attempt, job.worker, detail))
+        report(queue, job, entry, now, facts)
         return
     queue.logs.setdefault(job.id, deque(maxlen=LOG_LINES)).append(LogLine(now, job.attempt, cut_line(entry)))

@@ -37,14 +37,15 @@ from taskmanager.engine import (
     Timetable,
 )
 from taskmanager.engines.memory import reads
-from taskmanager.engines.memory.admit import admit
 from taskmanager.engines.memory.claims import claim, extend, reap
-from taskmanager.engines.memory.control import Call, Ruling, cancel, control
 from taskmanager.engines.memory.prune import prune
 from taskmanager.engines.memory.queue import Queue
-from taskmanager.engines.memory.schedules import advance, register
 from taskmanager.engines.memory.settle import settle
 from taskmanager.engines.memory.store import MemoryStore
+from taskmanager.engines.rules.admit import admit
+from taskmanager.engines.rules.control import Call, Ruling, cancel, control
+from taskmanager.engines.rules.reads import get
+from taskmanager.engines.rules.schedules import advance, register
 from taskmanager.job import DeadLetter, Emission, Fact, LogLine, Plan, State, StoredJob
 
 __all__ = ["MemoryEngine"]
@@ -76,6 +77,11 @@ class MemoryEngine:
         engine = MemoryEngine(self._clock, self.store)
         engine._is_simulated = self._is_simulated
         return engine
+
+    async def forget(self, *, everything: bool) -> None:
+        assert self._is_simulated, "only a simulated store forgets"
+        with self._lock:
+            self.store.forget(everything=everything)
 
     # ---- write
 
@@ -202,8 +208,9 @@ class MemoryEngine:
 
     async def get(self, queue: str, ref: JobRef) -> StoredJob | None:
         with self._lock:
-            home = self.store.queues.get(queue)
-            return None if home is None else reads.get(home, ref, self._now())
+            home, now = self.store.queues.get(queue), self._now()
+            job = None if home is None else get(home, ref, now)
+            return None if job is None else reads.copy_of(job, now)
 
     async def list(self, queue: str, state: State | None, limit: int, after: int | None) -> Sequence[StoredJob]:
         with self._lock:

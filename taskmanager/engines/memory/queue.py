@@ -11,32 +11,25 @@ places in the lines: whatever becomes waiting makes it grow, which is just what 
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Collection
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from itertools import chain, islice
+from typing import TypeVar
 
-from taskmanager.engine import AWAITED_MS, DUE_LIMIT, NOTHING, REPLAY_MS, Answer, Batch
+from taskmanager.engine import AWAITED_MS, DUE_LIMIT, REPLAY_MS, Answer, Batch, JobRef
 from taskmanager.engines.memory.lines import Delays, Lines
-from taskmanager.engines.memory.records import (
-    LEGAL,
-    Counters,
-    DeadLetters,
-    Lease,
-    Opening,
-    Outcome,
-    Replay,
-    WindowKey,
-    check,
-)
-from taskmanager.errors import InvariantError
-from taskmanager.job import Edge, Fact, FollowUp, Kind, LogLine, State, StoredJob, StoredSchedule
-from taskmanager.policy.lifecycle import BORN, GONE
+from taskmanager.engines.memory.records import Counters, DeadLetters, Lease, Outcome, Replay
+from taskmanager.engines.rules import queue as rules
+from taskmanager.engines.rules.records import LEGAL, Opening, WindowKey, check
+from taskmanager.job import Fact, Kind, LogLine, State, StoredJob, StoredSchedule
+from taskmanager.policy.lifecycle import GONE
 
 __all__ = ["Queue"]
 
 A = TypeVar("A", bound=Answer)
+WAITING, DELAYED = State.WAITING, State.DELAYED  # a look-up in an Enum costs a call
 
 
-class Queue:
+class Queue(rules.Queue):
     """All that the memory engine knows of one queue. Used under the store's lock only."""
 
     def __init__(self, name: str, counters: Counters, dead_letters: DeadLetters) -> None:
@@ -86,13 +79,9 @@ class Queue:
         """The stored answer where this call is the caller's last one again; None for a new call."""
         self.forget_replays(now)
         last = self.replays.get((batch.caller, verb))
-        if last is None or batch.number > last.number:
+        if last is None or not self.is_again(verb, batch, last.number):
             return None
-        if batch.number < last.number or not isinstance(last.answer, kind):
-            raise InvariantError(
-                f"{verb} number {batch.number} of caller {batch.caller!r} on queue {self.name!r} came after number"
-                f" {last.number}; a caller numbers its calls upwards and has one in flight"
-            )
+        assert isinstance(last.answer, kind)
         return last.answer
 
     def remember(self, verb: str, batch: Batch, now: int, answer: Answer) -> None:
@@ -109,35 +98,52 @@ class Queue:
         while self.outcomes and next(iter(self.outcomes.values())).until <= now:
             self.outcomes.popitem(last=False)
 
-    def tell(
-        self, facts: list[Fact], now: int, kind: Kind, job: StoredJob, detail: dict[str, Any] | None = None
-    ) -> None:
-        facts.append(Fact(now, kind, self.name, job.event, job.id, None, None, detail))
+    # ---- jobs
 
-    # ---- moves
+    def job(self, id: str) -> StoredJob | None:
+        return self.jobs.get(id)
+
+    def standing(self, state: State, limit: int, now: int, event: str | None = None) -> list[StoredJob]:
+        jobs = self.in_state(state, now)
+        return list(islice(jobs if event is None else (job for job in jobs if job.event == event), limit))
+
+    def in_state(self, state: State, now: int) -> Iterator[StoredJob]:
+        """The jobs of one state: next to be handed out, next to become due, or oldest end first."""
+        match state:
+            case State.WAITING:
+                return chain(self.lines, (job for job in self.delays if job.run_at <= now))
+            case State.DELAYED:
+                return (job for job in self.delays if job.run_at > now)
+            case State.ACTIVE:
+                leases = self.leases.values()
+                return (job for lease in leases for held in (lease.claims, lease.reaped) for job in held.values())
+            case _:
+                return iter(self.finished[state].values())
+
+    def add(self, job: StoredJob) -> None:
+        self.jobs[job.id] = job
+        self.put(job)
+        if job.schedule is not None:
+            self.count_live(job.schedule, 1)
 
     def move(self, job: StoredJob, step: Kind, to: State) -> None:
         if (job.state, step, to) not in LEGAL:
             check(job.state, step, to)
         job.state = to
 
-    def line_up(self, job: StoredJob, step: Kind) -> None:
-        """Waiting, at the end of its priority."""
-        self.move(job, step, State.WAITING)
-        self.tide = job.order = self.tide + 1
-        self.lines.append(job)
-
-    def place(self, job: StoredJob, step: Kind, now: int) -> None:
-        """Delayed where its time is to come, else waiting."""
-        if job.run_at > now:
-            self.move(job, step, State.DELAYED)
+    def put(self, job: StoredJob) -> None:
+        if job.state is WAITING:
+            self.lines.append(job)
+        elif job.state is DELAYED:
             self.delays.add(job)
         else:
-            self.line_up(job, step)
+            self.finished[job.state][job.serial] = job
 
     def take_out(self, job: StoredJob) -> None:
-        """Out of the place of a waiting or delayed job; the caller puts it into another."""
         (self.lines if job.state is State.WAITING else self.delays).remove(job)
+
+    def note(self, job: StoredJob) -> None:
+        self.has_marks = self.has_marks or job.cancel_requested
 
     def make_due(self, now: int, facts: list[Fact]) -> None:
         """What is due stands in line, at most `DUE_LIMIT` jobs a call."""
@@ -149,35 +155,44 @@ class Queue:
                 return
             self.make_one_due(job, now, facts)
 
-    def make_one_due(self, job: StoredJob, now: int, facts: list[Fact]) -> None:
-        self.delays.remove(job)
-        self.line_up(job, Kind.DUE)
-        self.tell(facts, now, Kind.DUE, job)
+    def forget(self, job: StoredJob) -> None:
+        check(job.state, GONE, GONE)
+        del self.jobs[job.id]
+        self.finished[job.state].pop(job.serial, None)
+        self.logs.pop(job.id, None)
+        self._recall(job)
 
-    # ---- ends
-
-    def finish(self, job: StoredJob, step: Kind, to: State, now: int, transient: Collection[State] = NOTHING) -> None:
-        """Ends a job that is already out of its place; a recorded follow-up takes its id over."""
-        self.move(job, step, to)
-        job.finished_at = now
-        serial = job.serial
-        self.end_serial(serial, to)
+    def revive(self, job: StoredJob) -> None:
+        del self.finished[job.state][job.serial]
+        self.outcomes.pop(job.serial, None)
+        self._recall(job)
         if job.schedule is not None:
-            self.count_live(job.schedule, -1)
-        if job.awaited:
-            self.keep_outcome(job, now)
-        follow_up = job.follow_up
-        if follow_up is not None:
-            job.follow_up = None
-            self.forget(job)
-            self.succeed(job, follow_up, now)
-        elif to in transient:
-            self.forget(job)
-        else:
-            self.finished[to][serial] = job
+            self.count_live(job.schedule, 1)
+
+    def post(self, job: StoredJob) -> None:
+        assert job.dead_letter is not None
+        self.dead_letters.setdefault(job.dead_letter.stream, {})[self.name, job.serial] = (job.id, job.dead_letter)
+
+    def _recall(self, job: StoredJob) -> None:
+        """Takes its dead letter out of the stream."""
+        if job.dead_letter is None:
+            return
+        stream = self.dead_letters[job.dead_letter.stream]
+        del stream[self.name, job.serial]
+        if not stream:
+            del self.dead_letters[job.dead_letter.stream]
+
+    # ---- windows, outcomes, schedules
+
+    def window(self, key: WindowKey) -> Opening | None:
+        return self.windows.get(key)
+
+    def open_window(self, key: WindowKey, opening: Opening) -> None:
+        self.windows[key] = opening
+        theirs = [one for one in self.windows_of.get(opening.serial, ()) if one != key and one in self.windows]
+        self.windows_of[opening.serial] = [*theirs, key]
 
     def end_serial(self, serial: int, to: State) -> None:
-        """That job (or follow-up) lives no more: its trailing window is over, its leading one if it came to nothing."""
         self.ended.append(serial)
         for key in self.windows_of.pop(serial, ()):
             opening = self.windows.get(key)
@@ -188,79 +203,36 @@ class Queue:
             ):
                 del self.windows[key]
 
+    def outcome(self, ref: JobRef, now: int) -> StoredJob | None:
+        kept = None if ref.serial is None else self.outcomes.get(ref.serial)
+        return None if kept is None or kept.until <= now or kept.job.id != ref.id else kept.job
+
     def keep_outcome(self, job: StoredJob, now: int) -> None:
         self.forget_outcomes(now)
         self.outcomes[job.serial] = Outcome(now + AWAITED_MS, job)
         self.outcomes.move_to_end(job.serial)
 
-    def forget(self, job: StoredJob) -> None:
-        """The record of a finished job goes, with its logs and its dead letter. An awaited outcome stays."""
-        check(job.state, GONE, GONE)
-        del self.jobs[job.id]
-        self.finished[job.state].pop(job.serial, None)
-        self.logs.pop(job.id, None)
-        self.recall_dead_letter(job)
+    def schedule(self, name: str) -> StoredSchedule | None:
+        return self.schedules.get(name)
 
-    def recall_dead_letter(self, job: StoredJob) -> None:
-        if job.dead_letter is None:
-            return
-        stream = self.dead_letters[job.dead_letter.stream]
-        del stream[self.name, job.serial]
-        if not stream:
-            del self.dead_letters[job.dead_letter.stream]
+    def put_schedule(self, schedule: StoredSchedule) -> None:
+        self.schedules[schedule.plan.name] = schedule
+        self._look_ahead()
 
-    # ---- follow-ups, windows, schedules
+    def drop_schedule(self, name: str) -> bool:
+        known = self.schedules.pop(name, None)
+        self._look_ahead()
+        return known is not None
 
-    def render(self, job: StoredJob, follow_up: FollowUp, now: int) -> StoredJob:
-        """The job that a follow-up is, or will be: the same id and count of losses, all else its own."""
-        content, run_at = follow_up.content, follow_up.run_at
-        return StoredJob(
-            id=job.id,
-            queue=self.name,
-            event=content.event,
-            data=content.data,
-            state=State.DELAYED if run_at is not None and run_at > now else State.WAITING,
-            priority=content.priority,
-            serial=follow_up.serial,
-            emission=follow_up.emission,
-            order=0,
-            created_at=follow_up.created_at,
-            run_at=follow_up.created_at if run_at is None else run_at,
-            options=content.options,
-            expires_at=follow_up.expires_at,
-            losses=job.losses,
-            window=content.window,
-            awaited=follow_up.awaited,
-        )
+    def _look_ahead(self) -> None:
+        self.schedule_at = min((one.next_at or 0 for one in self.schedules.values()), default=None)
 
-    def succeed(self, job: StoredJob, follow_up: FollowUp, now: int) -> None:
-        """The follow-up becomes the job of its id. A trailing window that it was recorded under is then its own."""
-        heir = self.jobs[job.id] = self.render(job, follow_up, now)
-        check(BORN, Kind.FOLLOW_UP, heir.state)
-        if heir.state is State.DELAYED:
-            self.delays.add(heir)
-        else:
-            self.tide = heir.order = self.tide + 1
-            self.lines.append(heir)
-        window = heir.window
-        if window is not None and window.edge is Edge.TRAILING:
-            self.open_window(
-                (heir.event, window.key, window.edge), Opening(heir.id, heir.serial, follow_up.first_at, None)
-            )
-
-    def open_window(self, key: WindowKey, opening: Opening) -> None:
-        self.windows[key] = opening
-        theirs = [one for one in self.windows_of.get(opening.serial, ()) if one != key and one in self.windows]
-        self.windows_of[opening.serial] = [*theirs, key]
+    def is_live(self, schedule: str) -> bool:
+        return schedule in self.live_of
 
     def count_live(self, schedule: str, change: int) -> None:
-        """Counts a schedule's live jobs, also while it is not registered."""
         count = self.live_of.get(schedule, 0) + change
         if count:
             self.live_of[schedule] = count
         else:
             del self.live_of[schedule]
-
-    def look_ahead(self) -> None:
-        """Keeps `schedule_at`; whoever changed a schedule calls this."""
-        self.schedule_at = min((one.next_at or 0 for one in self.schedules.values()), default=None)

@@ -6,19 +6,15 @@ A delayed job whose time has come is waiting in every read, whether or not a wri
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
-from itertools import chain
 
 from taskmanager.engine import Count, JobRef
 from taskmanager.engines.memory.queue import Queue
+from taskmanager.engines.rules.reads import find, recorded, state_at
 from taskmanager.job import FINISHED, State, StoredJob, StoredSchedule
 
-__all__ = ["copy_of", "count", "find", "get", "in_state", "listing", "live_serial", "schedules", "state_at"]
-
-
-def state_at(job: StoredJob, now: int) -> State:
-    return State.WAITING if job.state is State.DELAYED and job.run_at <= now else job.state
+__all__ = ["copy_of", "count", "listing", "live_serial", "schedules"]
 
 
 def copy_of(job: StoredJob, now: int) -> StoredJob:
@@ -27,53 +23,18 @@ def copy_of(job: StoredJob, now: int) -> StoredJob:
     return replace(job, state=state_at(job, now), attempts=list(job.attempts), follow_up=follow_up)
 
 
-def find(queue: Queue, ref: JobRef) -> StoredJob | None:
-    """The job itself, by id, or by id and serial."""
-    job = queue.jobs.get(ref.id)
-    return job if job is not None and ref.serial in (None, job.serial) else None
-
-
 def live_serial(queue: Queue, ref: JobRef) -> int | None:
     """The serial of the job or follow-up that is meant, None where it lives no more."""
     job = find(queue, ref)
     if job is not None:
         return None if job.state in FINISHED else job.serial
     holder = queue.jobs.get(ref.id)
-    follow_up = None if holder is None else holder.follow_up
-    return ref.serial if follow_up is not None and follow_up.serial == ref.serial else None
-
-
-def get(queue: Queue, ref: JobRef, now: int) -> StoredJob | None:
-    """A copy of the job, of the follow-up recorded with it, or of the outcome that outlived it."""
-    job = find(queue, ref)
-    if job is not None:
-        return copy_of(job, now)
-    holder = queue.jobs.get(ref.id)
-    if holder is not None and holder.follow_up is not None and holder.follow_up.serial == ref.serial:
-        return queue.render(holder, holder.follow_up, now)
-    outcome = None if ref.serial is None else queue.outcomes.get(ref.serial)
-    if outcome is None or outcome.job.id != ref.id or outcome.until <= now:
-        return None
-    return copy_of(outcome.job, now)
-
-
-def in_state(queue: Queue, state: State, now: int) -> Iterator[StoredJob]:
-    """The jobs of one state: next to be handed out, next to become due, or oldest end first."""
-    match state:
-        case State.WAITING:
-            return chain(queue.lines, (job for job in queue.delays if job.run_at <= now))
-        case State.DELAYED:
-            return (job for job in queue.delays if job.run_at > now)
-        case State.ACTIVE:
-            leases = queue.leases.values()
-            return (job for lease in leases for held in (lease.claims, lease.reaped) for job in held.values())
-        case _:
-            return iter(queue.finished[state].values())
+    return ref.serial if holder is not None and recorded(holder, ref) is not None else None
 
 
 def listing(queue: Queue, state: State | None, limit: int, after: int | None, now: int) -> list[StoredJob]:
     """Newest emission first, below `after`."""
-    jobs: Iterable[StoredJob] = queue.jobs.values() if state is None else in_state(queue, state, now)
+    jobs: Iterable[StoredJob] = queue.jobs.values() if state is None else queue.in_state(state, now)
     if after is not None:
         jobs = (job for job in jobs if job.emission < after)
     return [copy_of(job, now) for job in heapq.nlargest(limit, jobs, key=lambda job: job.emission)]

@@ -1,4 +1,4 @@
-"""What a queue keeps beside its jobs, and the look-up of legal moves."""
+"""What a queue keeps beside its jobs."""
 
 from __future__ import annotations
 
@@ -6,19 +6,12 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from taskmanager.engine import Answer
-from taskmanager.errors import InvariantError
-from taskmanager.job import DeadLetter, Edge, StoredJob
-from taskmanager.policy.lifecycle import MOVES
+from taskmanager.job import DeadLetter, StoredJob
 
-__all__ = ["LEGAL", "Counters", "DeadLetters", "Lease", "Opening", "Outcome", "Replay", "WindowKey", "check"]
-
-LEGAL = frozenset((start, step, end) for (start, step), ends in MOVES.items() for end in ends)
-"""The table of legal moves, flat: one look-up a move."""
+__all__ = ["Counters", "DeadLetters", "Lease", "Outcome", "Replay"]
 
 DeadLetters = dict[str, dict[tuple[str, int], tuple[str, DeadLetter]]]
 """By stream, then by (queue, serial), in the order of arrival: the job's id and its entry."""
-WindowKey = tuple[str, str, Edge]
-"""Event, key and edge of a debounce window."""
 
 
 class Counters(NamedTuple):
@@ -43,16 +36,6 @@ class Lease:
         return bool(self.claims or self.reaped)
 
 
-@dataclass(slots=True)
-class Opening:
-    """An open debounce window: whose it is, when it opened, and (leading) when it ends."""
-
-    id: str
-    serial: int
-    first_at: int
-    until: int | None
-
-
 class Outcome(NamedTuple):
     """How an awaited job ended, readable before `until`."""
 
@@ -66,10 +49,3 @@ class Replay(NamedTuple):
     number: int
     at: int
     answer: Answer
-
-
-def check(start: str, step: str, end: str) -> None:
-    """Raises `InvariantError` for a move that is not in the table."""
-    if (start, step, end) not in LEGAL:
-        legal = ", ".join(sorted(MOVES.get((start, step), ()))) or "nowhere"
-        raise InvariantError(f"no step {step} leads from {start} to {end}; by the table of moves it leads to: {legal}")

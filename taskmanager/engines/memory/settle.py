@@ -1,26 +1,16 @@
-"""Settling: a decision is written if its claim still stands.
-
-The engine decides nothing here but two comparisons: a move that does not finish the job yields to a cancel mark, and
-else to a recorded follow-up.
-"""
+"""Settling: a decision is written if its claim still stands. What it then makes of the job is `rules.settle`."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
 
-from taskmanager.clock import later
-from taskmanager.engine import ATTEMPTS_KEPT, Settlement
+from taskmanager.engine import Settlement
 from taskmanager.engines.memory.queue import Queue
 from taskmanager.engines.memory.records import Lease
-from taskmanager.job import FINISHED, AttemptInfo, DeadLetter, Fact, Kind, Reason, State, StoredJob, Transition
+from taskmanager.engines.rules.settle import write
+from taskmanager.job import Fact, State, StoredJob
 
 __all__ = ["settle"]
-
-SUPERSEDED_STEP = {State.FAILED: Kind.FAILED, State.CANCELLED: Kind.CANCELLED}
-"""The step of a job whose follow-up took over, by the state that its transition names for that."""
-WORDS = {kind: kind.value for kind in Kind}
-_tuple = tuple.__new__
 
 
 def settle(
@@ -41,7 +31,7 @@ def settle(
         if job is None:
             verdicts.append(None)
             continue
-        verdicts.append(_write(queue, worker, job, settlement, transient, now, facts))
+        verdicts.append(write(queue, worker, job, settlement, transient, now, facts))
     if not lease:
         del queue.leases[worker]
     return verdicts
@@ -53,83 +43,3 @@ def _release(lease: Lease, number: int) -> StoredJob | None:
         lease.heard.pop(number, None)
     job = lease.claims.pop(number, None)
     return lease.reaped.pop(number, None) if job is None else job
-
-
-def _write(
-    queue: Queue,
-    worker: str,
-    job: StoredJob,
-    settlement: Settlement,
-    transient: Collection[State],
-    now: int,
-    facts: list[Fact],
-) -> State:
-    transition = settlement.transition
-    step, to, reason, stream = transition.kind, transition.to, transition.reason, transition.dead_letter
-    if to not in FINISHED:
-        if job.cancel_requested:
-            step, to, reason, stream = Kind.CANCELLED, State.CANCELLED, Reason.REQUESTED, None
-        elif job.follow_up is not None:
-            to, reason, stream = transition.superseded, Reason.SUPERSEDED, None
-            step = SUPERSEDED_STEP[to]
-    word = None if reason is None else str(reason)
-    detail = _detail(job, settlement, step, word)
-    facts.append(_tuple(Fact, (now, step, queue.name, job.event, job.id, job.attempt, worker, detail)))
-    _record_run(job, settlement, WORDS[step], now)
-    _take_over(queue, job, transition, to, word)
-    if to in FINISHED:
-        if stream is not None:
-            _send_dead_letter(queue, job, stream, now)
-        queue.finish(job, step, to, now, transient)
-    elif to is State.DELAYED:
-        job.run_at = later(now, transition.delay_ms)
-        queue.move(job, step, to)
-        queue.delays.add(job)
-    else:
-        queue.line_up(job, step)
-    return to
-
-
-def _detail(job: StoredJob, settlement: Settlement, step: Kind, reason: str | None) -> dict[str, Any] | None:
-    transition = settlement.transition
-    detail: dict[str, Any] = {}
-    if not job.reaped and transition.kind is not Kind.STALLED:
-        detail["duration"] = settlement.duration_ms / 1000
-    if transition.error is not None:
-        detail["error"] = str(transition.error)
-    if reason is not None:
-        detail["reason"] = reason
-    if step is Kind.RETRIED:
-        detail["delay"] = transition.delay_ms / 1000
-    return detail or None
-
-
-def _record_run(job: StoredJob, settlement: Settlement, outcome: str, now: int) -> None:
-    """Into the history of attempts. A reaped job's `worker` is still the one that had the run, and lost it."""
-    started_at = now if job.started_at is None else job.started_at + settlement.unstarted_ms
-    attempts = job.attempts
-    attempts.append(AttemptInfo(job.attempt, job.worker or "", started_at, now, outcome, settlement.transition.error))
-    if len(attempts) > ATTEMPTS_KEPT:
-        del attempts[0]
-
-
-def _take_over(queue: Queue, job: StoredJob, transition: Transition, to: State, reason: str | None) -> None:
-    """The transition's numbers and texts onto the record. A job that is to run again keeps the error it last had."""
-    if job.losses:
-        queue.tide += 1  # it counts as a suspect, and its worker may now be handed another
-    job.failures += transition.failures
-    job.losses += transition.losses
-    if transition.max_attempts is not None:
-        job.max_attempts = transition.max_attempts
-    if transition.error is not None or to is State.COMPLETED:
-        job.error = transition.error
-    job.result = transition.result
-    job.reason = reason
-    job.worker = None
-    job.reaped = False
-
-
-def _send_dead_letter(queue: Queue, job: StoredJob, stream: str, now: int) -> None:
-    reason = job.reason or (job.error.type if job.error is not None else job.state.value)
-    job.dead_letter = DeadLetter(stream, reason, now, job.attempt)
-    queue.dead_letters.setdefault(stream, {})[queue.name, job.serial] = (job.id, job.dead_letter)

@@ -41,6 +41,15 @@ class MemoryStore:
                 f" give each its own, for example memory://{self.name and self.name + '-'}{wanted}"
             )
 
+    def forget(self, *, everything: bool) -> None:
+        """What callers were answered; or all, as if nothing had ever been written, but for the mark."""
+        for queue in self.queues.values():
+            queue.replays.clear()
+        if everything:
+            self.queues.clear()
+            self.dead_letters.clear()
+            self._resting.clear()
+
     def queue(self, name: str, now: int) -> Queue:
         """The queue, made or woken where there is none."""
         queue = self.queues.get(name)

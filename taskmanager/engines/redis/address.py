@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
 
 from taskmanager.errors import UsageError
@@ -57,6 +58,8 @@ def url_address(url: str, field: str) -> Address:
         database = urlsplit(url).path.strip("/")
         if not url.startswith("unix://") and database and not (database.isascii() and database.isdigit()):
             raise ValueError(f"the database must be a number, got {database!r}")
+        if url.startswith("unix://") and not database:
+            raise ValueError("the path of the socket is missing")
         address = _of_pool(ConnectionPool.from_url(url), url)
         address.connect()  # which refuses unknown options
     except (ValueError, TypeError) as error:
@@ -69,6 +72,8 @@ def url_address(url: str, field: str) -> Address:
 def client_address(client: object, field: str) -> Address:
     """The address of a `redis.asyncio.Redis` (or fakeredis) client. Raises `UsageError` for anything else."""
     pool = getattr(client, "connection_pool", None)
+    if isinstance(pool, SentinelConnectionPool):
+        raise UsageError(f"{field} must name one server; ask the sentinel for the primary's address and give that")
     if not isinstance(client, Redis) or pool is None:
         raise UsageError(
             f"{field} must be a URL or a redis.asyncio.Redis client of one server, got {type(client).__module__}."
@@ -81,7 +86,7 @@ def fake_address() -> Address:
     """A new server in this process's memory, kept as long as somebody refers to it. Needs fakeredis[lua]."""
     # Without lupa, fakeredis would fail at the first script only.
     if not (find_spec("fakeredis") and find_spec("lupa")):
-        raise UsageError("fakeredis:// needs fakeredis and its Lua: pip install 'fakeredis[lua]'")
+        raise UsageError("fakeredis:// needs fakeredis and its Lua: pip install 'taskmanager[fakeredis]'")
     from fakeredis import FakeAsyncRedis, FakeServer
 
     return _of_pool(FakeAsyncRedis(server=FakeServer()).connection_pool, "fakeredis://")

@@ -11,7 +11,8 @@ What makes this safe, though a token may reach somebody who has no use for it:
   full takes none from one that is idle. A token that comes when nobody here waits any more is put back.
 * A ring is spent by the wait that tells of it and by nothing else: not by an answer of our own that was under way
   meanwhile and is older than the ring.
-* Where the connection broke, a token may have been lost with it: every queue counts as rung.
+* Where the connection broke, a token may have been lost with it: every queue counts as rung. The next comes after a
+  pause, which grows while connections go on failing.
 * What this engine's own calls tell is noticed at once, without the server (see `waiters`).
 
 A blocking read's time-out is no timer (servers look at them a few times a second), so moments are waited for here, on
@@ -42,6 +43,7 @@ _BLOCK_S = 30
 """How long one blocking read lasts: so long may a dead connection go unnoticed."""
 _CLOSING_S = 1.0
 _AGAIN_S = 0.005
+_PAUSE_S, _LONGEST_PAUSE_S, _MANY_FAILURES = 0.025, 2.0, 10
 _UNKNOWN = -1
 """The tide of a queue that was rung: it is not the one that anybody has seen."""
 
@@ -62,6 +64,7 @@ class Bell:
         self._wanted = asyncio.Event()
         self._client: bytes | None = None
         self._heard: frozenset[str] = frozenset()
+        self._failures = 0
         self._closing = False
 
     def notice(self, queue: str, answer: Answer) -> None:
@@ -123,6 +126,8 @@ class Bell:
         """Takes one token each time that somebody has come to wait: a second would be missed where it is of use."""
         connection = self._rings.connect()
         self._heard = frozenset()
+        if self._failures:
+            await asyncio.sleep(min(_PAUSE_S * 2**self._failures, _LONGEST_PAUSE_S))
         try:
             async with asyncio.timeout(REPLY_S):
                 await connection.send_command("CLIENT", "ID")
@@ -136,10 +141,12 @@ class Bell:
                 async with asyncio.timeout(_BLOCK_S + REPLY_S):
                     await connection.send_command("BLPOP", *bells, _BLOCK_S)
                     token = await connection.read_response()
+                self._failures = 0
                 if token is not None:
                     self._wanted.clear()
                     await self._take(token[0].decode())
         except (redis_errors.RedisError, OSError, TimeoutError) as error:
+            self._failures = min(self._failures + 1, _MANY_FAILURES)
             log.warning("waiting at %s was interrupted (%s); looking again", self._rings.name, error)
             for queue in self._queues:
                 self._ring(queue)

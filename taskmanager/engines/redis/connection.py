@@ -107,8 +107,14 @@ _Meaning = tuple[tuple[type[Exception], ...], tuple[str, ...], type[TaskManagerE
 _MEANINGS: tuple[_Meaning, ...] = (
     # classes of redis-py, or first words of the message (it cuts off the codes that it knows); ours; what to do
     (
-        (redis_errors.AuthenticationError, redis_errors.AuthorizationError, redis_errors.NoPermissionError),
-        ("NOAUTH", "WRONGPASS", "NOPERM"),
+        (redis_errors.NoPermissionError,),
+        ("NOPERM", "The user executing the script", "ACL failure in script"),
+        UsageError,
+        "; the server's user lacks a right: the README says which ones it needs",
+    ),
+    (
+        (redis_errors.AuthenticationError, redis_errors.AuthorizationError),
+        ("NOAUTH", "WRONGPASS"),
         UsageError,
         "; db must carry a user name and password that the server accepts",
     ),

@@ -375,6 +375,7 @@ def job_of(id: str, queue: str, fields: Fields, now: int, follow_up: Fields | No
     )
 
 
+_NEXT = "next:"  # before the names of a follow-up's fields, beside those of its job
 _UNORDERED = frozenset({State.DELAYED, State.COMPLETED, State.FAILED, State.CANCELLED})
 
 
@@ -406,13 +407,14 @@ def _follow_up(id: str, fields: Fields) -> FollowUp:
 
 
 def follow_up_job(id: str, queue: str, fields: Fields, now: int, losses: int | None = None) -> StoredJob:
-    """A recorded follow-up as the job that it will be."""
+    """A job as an operator is shown it, or a recorded follow-up as the job that it will be (see operate.lua)."""
     run_at = number(fields.get("run_at"))
     state = State.DELAYED if run_at is not None and run_at > now else State.WAITING
     rendered = {"state": state.value.encode()} | fields
     if losses:
         rendered["losses"] = b"%d" % losses
-    return job_of(id, queue, rendered, now)
+    recorded = {name[len(_NEXT) :]: value for name, value in fields.items() if name.startswith(_NEXT)}
+    return job_of(id, queue, rendered, now, recorded)
 
 
 def log_line(raw: bytes) -> LogLine:

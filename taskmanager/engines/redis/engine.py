@@ -103,6 +103,22 @@ class RedisEngine:
         engine._is_simulated = self._is_simulated
         return engine
 
+    async def forget(self, *, everything: bool) -> None:
+        assert self._is_simulated, "only a simulated store forgets"
+        for name in await self._ask("SMEMBERS", self._layout.queues):
+            queue = name.decode()
+            if not everything:
+                await self._ask("DEL", self._layout.key(queue, "ANSWERS"), self._layout.key(queue, "CALLS"))
+                continue
+            pattern, cursor = self._layout.pattern(queue), b"0"
+            while True:
+                cursor, keys = await self._ask("SCAN", cursor, "MATCH", pattern, "COUNT", DUE_LIMIT)
+                if keys:
+                    await self._ask("UNLINK", *keys)
+                if int(cursor) == 0:
+                    break
+            await self._ask("SREM", self._layout.queues, name)
+
     # ---- write
 
     async def enqueue(self, queue: str, entries: Sequence[Emission | Plan], batch: Batch) -> Enqueued:
@@ -313,7 +329,7 @@ class RedisEngine:
         wanted = "simulated" if self._is_simulated else "real"
         return (
             f"the store {self._address.name} (prefix {self._prefix!r}) is {mark} and cannot be used as a {wanted} one;"
-            " give each a database or a prefix of its own"
+            " give each a database of its own, or the real one another prefix"
         )
 
     def _answered(self, queue: str, answer: A, values: Sequence[Any]) -> A:

@@ -28,12 +28,13 @@ async def greet(connections: Connections, address: Address, rings: Address, layo
     if mark is not None and mark.decode() != wanted:
         raise UsageError(
             f"the store {address.name} (prefix {layout.prefix!r}) is {mark.decode()} and cannot be used as a {wanted}"
-            " one; give each a database or a prefix of its own"
+            " one; give each a database of its own, or the real one another prefix"
         )
     if address.is_fake:
         return
     facts = _parsed(await connections.ask("INFO"))
     _check_kind(facts, address)
+    await _check_rights(connections, layout)
     _check_eviction(facts, address)
     if rings is not address:
         await _check_same(connections, facts, address, rings)
@@ -41,6 +42,13 @@ async def greet(connections: Connections, address: Address, rings: Address, layo
 
 def _parsed(info: bytes) -> dict[str, str]:
     return dict(line.split(":", 1) for line in info.decode().splitlines() if ":" in line)
+
+
+async def _check_rights(connections: Connections, layout: Layout) -> None:
+    """Of what a user may lack, that which would be missed late, in the middle of things."""
+    await connections.ask("PUBLISH", f"{layout.store}:greeting", "")
+    await connections.ask("CLIENT", "ID")
+    await connections.ask("EVAL", "return 1", 0)
 
 
 def _check_kind(facts: dict[str, str], address: Address) -> None:

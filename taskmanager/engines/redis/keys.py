@@ -6,6 +6,8 @@ All keys of a queue begin with its base, `prefix:{queue}`; the braces are Redis'
 
 from __future__ import annotations
 
+import re
+
 from taskmanager.clock import LATEST_MS
 from taskmanager.engine import ATTEMPTS_KEPT, AWAITED_MS, DUE_LIMIT, LOG_LINES, REPLAY_MS
 from taskmanager.job import Edge, Kind, Reason, State
@@ -75,6 +77,10 @@ class Layout:
 
     def key(self, queue: str, name: str, rest: str = "") -> str:
         return self.base(queue) + KEYS[name][0] + rest
+
+    def pattern(self, queue: str) -> str:
+        """What fits all its keys, for SCAN."""
+        return re.sub(r"([\\*?\[\]^])", r"\\\1", self.base(queue)) + ":*"
 
     def queue_of(self, key: str) -> str:
         """The queue of one of its keys."""

@@ -40,10 +40,12 @@ class Address(NamedTuple):
         seen = f"sqlite://{rest}"
         if place and not place.startswith("/"):
             raise UsageError(f"{field} must be {FORMS}; got {seen!r}, which names a host. Add a slash")
-        file = unquote(place[1:])
+        file = unquote(place[1:], errors="surrogateescape")
         if "\0" in file or (place and not file):
             raise UsageError(f"{field} must be {FORMS}; got {seen!r}, which names no file")
         path = os.path.realpath(file) if file and file != ":memory:" else None
+        if path is not None:
+            _check_text(path, field)
         address = Address(path)
         for key, value in parse_qsl(query, keep_blank_values=True):
             if key not in _OPTIONS:
@@ -52,6 +54,15 @@ class Address(NamedTuple):
                 )
             address = _OPTIONS[key](address, value)
         return address
+
+
+def _check_text(path: str, field: str) -> None:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise UsageError(
+            f"{field}: the path of a SQLite file must be UTF-8, got {path!r}; give it another name"
+        ) from None
 
 
 def _synchronous(address: Address, value: str) -> Address:

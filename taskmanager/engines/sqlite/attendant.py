@@ -4,12 +4,7 @@
 unless another process has written. What has changed is told to the waiters, who cannot tell it from a neighbour's
 write. While nobody waits there is no thread.
 
-*Checkpoints.* SQLite would let every connection move the log when it has grown. Before 3.51.3 that can lose pages: a
-checkpoint that begins when all of the log has been moved already may miss that another connection starts the log anew
-meanwhile, and then leave a part of the new one behind. So here no connection does it by itself. Whoever has
-written a good deal takes the store's turn (a lock that one process holds), then commits something, and only then
-checkpoints. From that commit on the log holds a page that is not moved; nobody else moves it, so nobody can
-start the log anew, and the window does not exist. It also spares the writers the wait for the disk.
+*Moving the log.* What that is and how is said in `wal`; here it spares the event loop the wait for the disk.
 """
 
 from __future__ import annotations

@@ -16,10 +16,12 @@ from typing import Any
 import msgspec
 
 from taskmanager.engine import DUE_LIMIT, LOG_LINES, Journal, cut_line
+from taskmanager.engines.rules.claims import claim_of, expire, report
+from taskmanager.engines.rules.records import LEGAL, check
 from taskmanager.engines.sqlite import statements as sql
-from taskmanager.engines.sqlite.queue import LEGAL, Queue, check
+from taskmanager.engines.sqlite.queue import Queue
 from taskmanager.engines.sqlite.rows import damage_of, job_of, json_of, options_of, plain
-from taskmanager.job import DEFAULT_OPTIONS, Claim, ErrorInfo, Fact, Kind, LogLine, Progress, Reason, State, StoredJob
+from taskmanager.job import DEFAULT_OPTIONS, Claim, ErrorInfo, Fact, Kind, LogLine, Progress, State, StoredJob
 
 __all__ = ["claim", "extend", "reap"]
 
@@ -137,10 +139,7 @@ class _HandOut:
         """Ends what cannot be handed out any more."""
         queue, now, facts = self.queue, self._now, self._facts
         for row in self._rows(self._expired):
-            job = queue.take_in(row)
-            job.reason = Reason.EXPIRED.value
-            queue.tell(facts, now, Kind.CANCELLED, job, {"reason": job.reason})
-            queue.finish(job, Kind.CANCELLED, State.CANCELLED, now)
+            expire(queue, queue.take_in(row), now, facts)
         for row in self._rows(self._damaged):
             _condemn(queue, row, now, facts)
 
@@ -235,29 +234,7 @@ def _given_before(
 
 def _as_claims(queue: Queue, lease: int, numbers: list[int]) -> list[Claim]:
     rows = queue.file.execute(sql.GET_HELD, (lease, json_of(numbers))).fetchall()
-    return [_as_claim(row, queue.name) for row in sorted(rows, key=lambda row: int(row[-1]))]
-
-
-def _as_claim(row: Row, queue: str) -> Claim:
-    job = job_of(row[:-1], queue)
-    fields = (
-        job.claim,
-        job.id,
-        job.serial,
-        queue,
-        job.event,
-        job.data,
-        job.options,
-        job.priority,
-        job.attempt,
-        job.failures,
-        job.losses,
-        job.created_at,
-        job.run_at,
-        job.schedule,
-        job.started_at,
-    )
-    return _tuple(Claim, fields)
+    return [claim_of(job_of(row[:-1], queue.name)) for row in sorted(rows, key=lambda row: int(row[-1]))]
 
 
 # ---- the journal
@@ -278,9 +255,7 @@ def _write_down(queue: Queue, lease: int, journal: Sequence[Journal], now: int, 
             continue
         heard[number], job = nth, jobs[number]
         if isinstance(entry, Progress):
-            job.progress = entry
-            detail = {"fraction": entry.fraction, "note": entry.note}
-            facts.append(Fact(now, Kind.PROGRESS, queue.name, job.event, job.id, job.attempt, job.worker, detail))
+            report(queue, job, entry, now, facts)
         else:
             lines.setdefault(number, []).append(LogLine(now, job.attempt, cut_line(entry)))
     told = [(heard[number], json_of(job.progress), queue.place_of(job)) for number, job in jobs.items()]

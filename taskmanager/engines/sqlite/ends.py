@@ -7,15 +7,17 @@ jobs that are not plain; those go through `settle`.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from taskmanager.engine import Settlement
+from taskmanager.engines.rules.records import LEGAL, check
+from taskmanager.engines.rules.settle import letter, told
 from taskmanager.engines.sqlite import statements as sql
-from taskmanager.engines.sqlite.queue import Queue, check_move
+from taskmanager.engines.sqlite.queue import Queue
 from taskmanager.engines.sqlite.rows import attempts_text, json_of, plain
-from taskmanager.job import AttemptInfo, DeadLetter, ErrorInfo, Fact, Kind, State
+from taskmanager.job import AttemptInfo, Fact, State
 
-__all__ = ["PlainRun", "end_plainly", "letter", "told"]
+__all__ = ["PlainRun", "end_plainly"]
 
 _tuple = tuple.__new__
 
@@ -48,9 +50,10 @@ def end_plainly(queue: Queue, worker: str, run: PlainRun, settlement: Settlement
     """Writes the end of a run, of a transition that finishes the job."""
     transition = settlement.transition
     step, to, error = transition.kind, transition.to, transition.error
-    check_move(State.ACTIVE, step, to)
+    if (State.ACTIVE, step, to) not in LEGAL:
+        check(State.ACTIVE, step, to)
     reason = None if transition.reason is None else plain(str(transition.reason))
-    detail = told(settlement, step, reason)
+    detail = told(settlement, step, reason, was_reaped=False)
     facts.append(_tuple(Fact, (now, step, queue.name, run.event, run.id, run.attempt, worker, detail)))
     if run.losses:
         queue.tide += 1  # it counts as a suspect, and its worker may now be handed another
@@ -74,23 +77,3 @@ def end_plainly(queue: Queue, worker: str, run: PlainRun, settlement: Settlement
         entry = json_of(letter(stream, reason, error, to, now, run.attempt))
         queue.file.execute(sql.PUT_LETTER, (stream, entry, run.place))
     return to
-
-
-def told(settlement: Settlement, step: Kind, reason: str | None, *, was_reaped: bool = False) -> dict[str, Any] | None:
-    """The details of the step that ends a run."""
-    transition = settlement.transition
-    detail: dict[str, Any] = {}
-    if not was_reaped and transition.kind is not Kind.STALLED:
-        detail["duration"] = settlement.duration_ms / 1000
-    if transition.error is not None:
-        detail["error"] = str(transition.error)
-    if reason is not None:
-        detail["reason"] = reason
-    if step is Kind.RETRIED:
-        detail["delay"] = transition.delay_ms / 1000
-    return detail or None
-
-
-def letter(stream: str, reason: str | None, error: ErrorInfo | None, to: State, now: int, attempts: int) -> DeadLetter:
-    """The entry of a failed job in its stream."""
-    return DeadLetter(stream, reason or (to.value if error is None else error.type), now, attempts)

@@ -15,6 +15,7 @@ import asyncio
 import random
 import sqlite3
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import TypeVar
 
 from taskmanager.clock import Clock, SystemClock, monotonic
@@ -38,15 +39,16 @@ from taskmanager.engine import (
     Settlement,
     Timetable,
 )
+from taskmanager.engines.rules.admit import admit
+from taskmanager.engines.rules.control import Call, Ruling, cancel, control
+from taskmanager.engines.rules.reads import get
+from taskmanager.engines.rules.schedules import advance, register
 from taskmanager.engines.sqlite import reads, replays
 from taskmanager.engines.sqlite import statements as sql
 from taskmanager.engines.sqlite.address import Address
-from taskmanager.engines.sqlite.admit import admit, expect
 from taskmanager.engines.sqlite.claims import claim, extend, reap
-from taskmanager.engines.sqlite.control import Call, Ruling, cancel, control
 from taskmanager.engines.sqlite.prune import prune
 from taskmanager.engines.sqlite.queue import Queue
-from taskmanager.engines.sqlite.schedules import advance, register
 from taskmanager.engines.sqlite.settle import settle
 from taskmanager.engines.sqlite.store import Store, store_of
 from taskmanager.engines.sqlite.trouble import Busy, locked
@@ -102,6 +104,11 @@ class SqliteEngine:
         engine._is_simulated = self._is_simulated
         return engine
 
+    async def forget(self, *, everything: bool) -> None:
+        assert self._is_simulated, "only a simulated store forgets"
+        work = partial(_forget, everything)
+        await self._hold(lambda: self.store.write(work, self._is_simulated, brings_work=False))
+
     # ---- write
 
     async def enqueue(self, queue: str, entries: Sequence[Emission | Plan], batch: Batch) -> Enqueued:
@@ -110,7 +117,7 @@ class SqliteEngine:
             if known is not None:
                 return known
             home.make_due(now, facts)
-            expect(home, entries)
+            home.expect({entry.id for entry in entries if isinstance(entry, Emission)})
             verdicts = [
                 admit(home, entry, now, facts) if isinstance(entry, Emission) else register(home, entry, now, facts)
                 for entry in entries
@@ -187,6 +194,7 @@ class SqliteEngine:
         dropped: int,
     ) -> Advanced:
         def effect(home: Queue, now: int, facts: Facts) -> Advanced:
+            home.expect({occurrence.id for occurrence in occurrences})
             moved = advance(home, name, revision, place, next_at, occurrences, dropped, now, facts)
             home.save()
             return Advanced(now, facts, *home.tail(None), moved)
@@ -233,7 +241,11 @@ class SqliteEngine:
     # ---- read
 
     async def get(self, queue: str, ref: JobRef) -> StoredJob | None:
-        return await self._look(queue, lambda home, now: reads.get(home, ref, now), None)
+        def look(home: Queue, now: int) -> StoredJob | None:
+            job = get(home, ref, now)
+            return None if job is None else reads.seen_at(job, now)
+
+        return await self._look(queue, look, None)
 
     async def list(self, queue: str, state: State | None, limit: int, after: int | None) -> Sequence[StoredJob]:
         return await self._look(queue, lambda home, now: reads.listing(home, state, limit, after, now), [])
@@ -336,8 +348,14 @@ class SqliteEngine:
                 path, waited_s = self.store.address.path, now_s - began_s
                 if self._is_simulated or path is None:
                     raise locked(path or "", self.store.address.wait_s) from busy
-                if waited_s >= self.store.address.wait_s:
+                if waited_s >= self.store.address.wait_s and not self.store.is_moving_log:
                     raise locked(path, waited_s) from busy
             pause_s = _PAUSE_S if waited_s < _PATIENT_S else _LONGEST_PAUSE_S
             self._rng = self._rng or random.Random()
             await asyncio.sleep(pause_s * self._rng.uniform(0.5, 1.5))
+
+
+def _forget(everything: bool, file: sqlite3.Connection) -> None:
+    for (table,) in file.execute(sql.TABLES).fetchall():
+        if everything or table == "replays":
+            file.execute(f"DELETE FROM {table}")

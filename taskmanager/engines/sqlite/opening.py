@@ -29,6 +29,8 @@ OLDEST_SQLITE = (3, 35, 0)
 """The first with RETURNING."""
 CHECKED_BYTES = 64 << 20
 """A file up to this size is looked through for damage when it is opened; a larger one would take too long."""
+KEPT_BYTES = 10 << 20
+"""How long a log that was started anew may stay as a file: written over again, it is faster than one that grows."""
 _CACHE_KIB = 16_384
 
 
@@ -47,8 +49,9 @@ def _checked(path: str) -> str:
     folder = os.path.dirname(path)
     if not os.path.isdir(folder):
         raise UsageError(f"the folder {folder} of the store sqlite:///{path} does not exist; make it first")
-    if os.path.isdir(path):
-        raise UsageError(f"the store sqlite:///{path} must be a file, and is a folder")
+    if os.path.exists(path) and not os.path.isfile(path):
+        other = "a folder" if os.path.isdir(path) else "a pipe or device"
+        raise UsageError(f"the store sqlite:///{path} must be a file, and is {other}")
     for one in (folder, path):
         if os.path.exists(one) and not os.access(one, os.W_OK):
             raise UsageError(f"the store sqlite:///{path} cannot be written: this user may not write to {one}")
@@ -75,6 +78,7 @@ def prepare(file: sqlite3.Connection, address: Address) -> None:
     file.execute(f"PRAGMA synchronous = {address.synchronous}")
     file.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
     file.execute("PRAGMA wal_autocheckpoint = 0")
+    file.execute(f"PRAGMA journal_size_limit = {KEPT_BYTES}")
     if is_new:
         _make(file, address.name)
 

@@ -1,6 +1,6 @@
 """One queue within one transaction: what the verbs see of it, and what they leave to be written.
 
-A verb reads what it needs, decides in Python, and writes at its end: `save` sends what was marked (`add`, `rewrite`,
+A verb reads what it needs, decides in Python, and writes at its end: `save` sends what was marked (`add`, `put`,
 `note`, `forget`) in a few batches, so a call of a thousand entries is a handful of statements. Until then the records
 in `jobs` are the truth, and whoever asks the file about jobs in the middle of a verb calls `flush` before.
 
@@ -15,35 +15,33 @@ import sqlite3
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from taskmanager.engine import AWAITED_MS, DUE_LIMIT, NOTHING
+from taskmanager.engine import AWAITED_MS, DUE_LIMIT, JobRef
+from taskmanager.engines.rules import queue as rules
+from taskmanager.engines.rules.records import LEGAL, Opening, WindowKey, check
 from taskmanager.engines.sqlite import statements as sql
-from taskmanager.engines.sqlite.rows import PLACES, job_of, json_of, new_row, packed, whole_row
-from taskmanager.errors import InvariantError
-from taskmanager.job import Edge, Fact, FollowUp, Kind, State, StoredJob
-from taskmanager.policy.lifecycle import BORN, GONE, MOVES
+from taskmanager.engines.sqlite.rows import (
+    PLACES,
+    job_of,
+    json_of,
+    new_row,
+    packed,
+    plain,
+    schedule_of,
+    unpacked,
+    whole_row,
+)
+from taskmanager.job import FINISHED, Fact, Kind, State, StoredJob, StoredSchedule
+from taskmanager.policy.lifecycle import GONE
 
-__all__ = ["LEGAL", "Queue", "check", "check_move", "render"]
+__all__ = ["Queue"]
 
-LEGAL = frozenset((start, step, end) for (start, step), ends in MOVES.items() for end in ends)
-"""The table of legal moves, flat: one look-up a move."""
 _STATES = tuple(State)
+_STANDING = {State.WAITING: (sql.TAKE_WAITING, sql.TAKE_OVERDUE), State.DELAYED: (sql.TAKE_DELAYED,)}
+"""What gives the first jobs of a state, one after the other."""
 _tuple = tuple.__new__
 
 
-def check(start: str, step: str, end: str) -> None:
-    """Raises `InvariantError` for a move that is not in the table."""
-    if (start, step, end) not in LEGAL:
-        legal = ", ".join(sorted(MOVES.get((start, step), ()))) or "nowhere"
-        raise InvariantError(f"no step {step} leads from {start} to {end}; by the table of moves it leads to: {legal}")
-
-
-def check_move(start: State, step: Kind, to: State) -> None:
-    """`check`, at the price of a look-up."""
-    if (start, step, to) not in LEGAL:
-        check(start, step, to)
-
-
-class Queue:
+class Queue(rules.Queue):
     """All that a verb knows of its queue; good for one transaction."""
 
     def __init__(self, file: sqlite3.Connection, name: str, row: tuple[Any, ...]) -> None:
@@ -80,6 +78,17 @@ class Queue:
     def take_in_all(self, rows: Iterable[tuple[Any, ...]]) -> list[StoredJob]:
         return [self.take_in(row) for row in rows]
 
+    def standing(self, state: State, limit: int, now: int, event: str | None = None) -> list[StoredJob]:
+        self.flush()
+        asked = {"queue": self.number, "state": state.value, "now": now, "event": event, "limit": limit}
+        rows: list[tuple[Any, ...]] = []
+        for statement in _STANDING.get(state, (sql.TAKE_FINISHED,)):
+            rows += self.file.execute(statement, asked | {"limit": limit - len(rows)}).fetchall()
+        return self.take_in_all(rows)
+
+    def text(self, text: str) -> str:
+        return plain(text)
+
     def expect(self, ids: Collection[str]) -> None:
         """Reads the jobs of these ids at once, and remembers which are not there."""
         self.jobs |= dict.fromkeys(ids)
@@ -100,13 +109,14 @@ class Queue:
         self.jobs[job.id] = self._born[job.id] = job
         self.states[job.state] += 1
 
-    def rewrite(self, job: StoredJob) -> None:
+    def put(self, job: StoredJob) -> None:
         """To be written whole: a job that is not active any more, or never was."""
+        if job.state in FINISHED:
+            self._end_of[job.id] = self.ends
         if job.id not in self._born:
             self._rewritten[job.id] = job
 
     def note(self, job: StoredJob) -> None:
-        """To be written where it stays: a mark, a follow-up."""
         if job.id not in self._born:
             self._noted[job.id] = job
 
@@ -162,32 +172,14 @@ class Queue:
             lease_at = self.file.execute(sql.NEXT_LEASE, (self.number, worker or "")).fetchone()[0]
         return self.tide, due_at, self.schedule_at, lease_at
 
-    def tell(
-        self, facts: list[Fact], now: int, kind: Kind, job: StoredJob, detail: dict[str, Any] | None = None
-    ) -> None:
-        facts.append(Fact(now, kind, self.name, job.event, job.id, None, None, detail))
-
     # ---- moves
 
     def move(self, job: StoredJob, step: Kind, to: State) -> None:
-        check_move(job.state, step, to)
+        if (job.state, step, to) not in LEGAL:
+            check(job.state, step, to)
         self.states[job.state] -= 1
         self.states[to] += 1
         job.state = to
-
-    def line_up(self, job: StoredJob, step: Kind) -> None:
-        """Waiting, at the end of its priority."""
-        self.move(job, step, State.WAITING)
-        self.tide = job.order = self.tide + 1
-        self.rewrite(job)
-
-    def put(self, job: StoredJob, step: Kind, now: int) -> None:
-        """Delayed where its time is to come, else waiting."""
-        if job.run_at > now:
-            self.move(job, step, State.DELAYED)
-            self.rewrite(job)
-        else:
-            self.line_up(job, step)
 
     def make_due(self, now: int, facts: list[Fact]) -> None:
         """What is due stands in line, at most `DUE_LIMIT` jobs a call. Before anything else in a verb."""
@@ -204,52 +196,24 @@ class Queue:
         self.states[State.DELAYED] -= len(rows)
         self.states[State.WAITING] += len(rows)
 
-    def make_one_due(self, job: StoredJob, now: int, facts: list[Fact]) -> None:
-        self.line_up(job, Kind.DUE)
-        self.tell(facts, now, Kind.DUE, job)
-
     # ---- ends
 
     def end(self, serial: int, to: State, row: tuple[Any, ...]) -> None:
         """Ends an active job that nobody has looked at: `row` is what `PUT_END` takes."""
         self.states[State.ACTIVE] -= 1
         self.states[to] += 1
-        self.ends += 1
         self.end_serial(serial, to)
         self._plain_ends.append(row)
 
-    def finish(self, job: StoredJob, step: Kind, to: State, now: int, transient: Collection[State] = NOTHING) -> None:
-        """Ends a job; a recorded follow-up takes its id over."""
-        self.move(job, step, to)
-        job.finished_at = now
-        self.ends += 1
-        self.end_serial(job.serial, to)
-        follow_up, job.follow_up = job.follow_up, None
-        if job.awaited:
-            self.keep_outcome(job, now)
-        if follow_up is not None:
-            self.forget(job)
-            self.succeed(job, follow_up, now)
-        elif to in transient:
-            self.forget(job)
-        else:
-            self._end_of[job.id] = self.ends
-            self.rewrite(job)
-
     def end_serial(self, serial: int, to: State) -> None:
-        """That job (or follow-up) lives no more: its trailing window is over, its leading one if it came to nothing."""
+        self.ends += 1
         self.ended.append(serial)
         if self._has_windows is None:
             self._has_windows = bool(self.file.execute(sql.HAS_WINDOWS, (self.number,)).fetchone()[0])
         if self._has_windows:
             self.file.execute(sql.END_WINDOWS, (self.number, serial, to is not State.COMPLETED))
 
-    def keep_outcome(self, job: StoredJob, now: int) -> None:
-        row = (self.number, job.serial, job.id, now + AWAITED_MS, packed(job))
-        self.file.execute(sql.PUT_OUTCOME, row)
-
     def forget(self, job: StoredJob) -> None:
-        """The record of a finished job goes, with its logs and its dead letter. An awaited outcome stays."""
         check(job.state, GONE, GONE)
         self.states[job.state] -= 1
         for marked in (self.jobs, self._rewritten, self._noted, self._end_of):
@@ -266,53 +230,47 @@ class Queue:
             self._gone += [place for place, _ in jobs]
             self._without_lines += [serial for _, serial in jobs]
 
-    # ---- follow-ups, windows, schedules
+    def revive(self, job: StoredJob) -> None:
+        self.file.execute(sql.DROP_OUTCOME, (self.number, job.serial))
 
-    def succeed(self, job: StoredJob, follow_up: FollowUp, now: int) -> None:
-        """The follow-up becomes the job of its id. A trailing window that it was recorded under is then its own."""
-        heir = render(self.name, job, follow_up, now)
-        check(BORN, Kind.FOLLOW_UP, heir.state)
-        if heir.state is State.WAITING:
-            self.tide = heir.order = self.tide + 1
-        self.add(heir)
-        window = heir.window
-        if window is not None and window.edge is Edge.TRAILING:
-            self.open_window((heir.event, window.key, window.edge), heir.id, heir.serial, follow_up.first_at, None)
+    # ---- windows, outcomes, schedules
 
-    def open_window(self, key: tuple[str, str, Edge], id: str, serial: int, first_at: int, until: int | None) -> None:
-        event, name, edge = key
-        self.file.execute(sql.PUT_WINDOW, (self.number, event, name, edge.value, id, serial, first_at, until))
+    def window(self, key: WindowKey) -> Opening | None:
+        row = self.file.execute(sql.GET_WINDOW, (self.number, *key)).fetchone()
+        return None if row is None else Opening(*row)
+
+    def open_window(self, key: WindowKey, opening: Opening) -> None:
+        self.file.execute(sql.PUT_WINDOW, (self.number, *key, *opening))
         self._has_windows = True
 
-    def live_of(self, schedule: str) -> int:
-        """How many jobs of a schedule are not finished, also where it is not registered any more."""
-        self.flush()
-        count: int = self.file.execute(sql.COUNT_LIVE, (self.number, schedule)).fetchone()[0]
-        return count
+    def outcome(self, ref: JobRef, now: int) -> StoredJob | None:
+        if ref.serial is None:
+            return None
+        row = self.file.execute(sql.GET_OUTCOME, (self.number, ref.serial, ref.id, now)).fetchone()
+        return None if row is None else unpacked(row[0], StoredJob)
 
-    def look_ahead(self) -> None:
-        """Keeps `schedule_at`; whoever changed a schedule calls this."""
+    def keep_outcome(self, job: StoredJob, now: int) -> None:
+        row = (self.number, job.serial, job.id, now + AWAITED_MS, packed(job))
+        self.file.execute(sql.PUT_OUTCOME, row)
+
+    def schedule(self, name: str) -> StoredSchedule | None:
+        row = self.file.execute(sql.GET_SCHEDULE, (self.number, name)).fetchone()
+        return None if row is None else schedule_of(row)
+
+    def put_schedule(self, schedule: StoredSchedule) -> None:
+        plan, place = schedule.plan, schedule.place
+        row = (self.number, plan.name, json_of(plan), place, schedule.revision, schedule.next_at, schedule.dropped)
+        self.file.execute(sql.PUT_SCHEDULE, row)
+        self._look_ahead()
+
+    def drop_schedule(self, name: str) -> bool:
+        count = self.file.execute(sql.DROP_SCHEDULE, (self.number, name)).rowcount
+        self._look_ahead()
+        return count > 0
+
+    def _look_ahead(self) -> None:
         self.schedule_at = self.file.execute(sql.NEXT_SCHEDULE, (self.number,)).fetchone()[0]
 
-
-def render(queue: str, job: StoredJob, follow_up: FollowUp, now: int) -> StoredJob:
-    """The job that a follow-up is, or will be: the same id and count of losses, all else its own."""
-    content, run_at = follow_up.content, follow_up.run_at
-    return StoredJob(
-        id=job.id,
-        queue=queue,
-        event=content.event,
-        data=content.data,
-        state=State.DELAYED if run_at is not None and run_at > now else State.WAITING,
-        priority=content.priority,
-        serial=follow_up.serial,
-        emission=follow_up.emission,
-        order=0,
-        created_at=follow_up.created_at,
-        run_at=follow_up.created_at if run_at is None else run_at,
-        options=content.options,
-        expires_at=follow_up.expires_at,
-        losses=job.losses,
-        window=content.window,
-        awaited=follow_up.awaited,
-    )
+    def is_live(self, schedule: str) -> bool:
+        self.flush()
+        return bool(self.file.execute(sql.COUNT_LIVE, (self.number, schedule)).fetchone()[0])

@@ -10,12 +10,13 @@ import sqlite3
 from typing import Any
 
 from taskmanager.engine import Count, JobRef
+from taskmanager.engines.rules.reads import state_at
 from taskmanager.engines.sqlite import statements as sql
-from taskmanager.engines.sqlite.queue import Queue, render
-from taskmanager.engines.sqlite.rows import PLACES, dead_letter_of, follow_up_of, job_of, schedule_of, unpacked
+from taskmanager.engines.sqlite.queue import Queue
+from taskmanager.engines.sqlite.rows import PLACES, dead_letter_of, follow_up_of, job_of, schedule_of
 from taskmanager.job import DeadLetter, LogLine, State, StoredJob, StoredSchedule
 
-__all__ = ["count", "dead_letters", "find", "get", "listing", "live_serial", "logs", "outcome", "schedules", "state_at"]
+__all__ = ["count", "dead_letters", "listing", "live_serial", "logs", "schedules", "seen_at"]
 
 DEPTH = 2000
 """How many of a queue's newest jobs are looked through for a page of one state before its own index is asked."""
@@ -26,39 +27,10 @@ _LISTS = {
 }
 
 
-def state_at(job: StoredJob, now: int) -> State:
-    return State.WAITING if job.state is State.DELAYED and job.run_at <= now else job.state
-
-
 def seen_at(job: StoredJob, now: int) -> StoredJob:
     """The record as it reads now."""
     job.state = state_at(job, now)
     return job
-
-
-def find(queue: Queue, ref: JobRef) -> StoredJob | None:
-    """The job itself, by id, or by id and serial."""
-    job = queue.job(ref.id)
-    return job if job is not None and ref.serial in (None, job.serial) else None
-
-
-def get(queue: Queue, ref: JobRef, now: int) -> StoredJob | None:
-    """The job, the follow-up recorded with it, or the outcome that outlived it."""
-    job = find(queue, ref)
-    if job is not None:
-        return seen_at(job, now)
-    holder = queue.job(ref.id)
-    if holder is not None and holder.follow_up is not None and holder.follow_up.serial == ref.serial:
-        return render(queue.name, holder, holder.follow_up, now)
-    return outcome(queue, ref, now)
-
-
-def outcome(queue: Queue, ref: JobRef, now: int) -> StoredJob | None:
-    """How an awaited job ended, while that is kept."""
-    if ref.serial is None:
-        return None
-    row = queue.file.execute(sql.GET_OUTCOME, (queue.number, ref.serial, ref.id, now)).fetchone()
-    return None if row is None else unpacked(row[0], StoredJob)
 
 
 def listing(queue: Queue, state: State | None, limit: int, after: int | None, now: int) -> list[StoredJob]:

@@ -9,7 +9,6 @@ from taskmanager.engine import REPLAY_MS, Answer, Batch
 from taskmanager.engines.sqlite import statements as sql
 from taskmanager.engines.sqlite.queue import Queue
 from taskmanager.engines.sqlite.rows import packed, unpacked
-from taskmanager.errors import InvariantError
 
 __all__ = ["find", "keep"]
 
@@ -24,13 +23,8 @@ def find(queue: Queue, kind: type[A], verb: str, batch: Batch, now: int) -> A | 
         queue.file.execute(sql.DROP_REPLAYS, (queue.number, now - REPLAY_MS))
         return None
     number, at, answer = row
-    if batch.number > number or at + REPLAY_MS <= now:
+    if at + REPLAY_MS <= now or not queue.is_again(verb, batch, number):
         return None
-    if batch.number < number:
-        raise InvariantError(
-            f"{verb} number {batch.number} of caller {batch.caller!r} on queue {queue.name!r} came after number"
-            f" {number}; a caller numbers its calls upwards and has one in flight"
-        )
     return replace(unpacked(answer, kind), replayed=True)
 
 

@@ -4,7 +4,7 @@ The reserve is some blocks of the disk that hold nothing. When the disk is full,
 (`settle`, `extend`, `cancel`, ...) lets them go and succeeds; what would bring new work (`enqueue`, `claim`) is refused
 until they have been taken again, in whatever process. So what runs can end, and nothing new uses up its room.
 
-The same file is locked by whoever checkpoints, so that among all processes one does at a time (see `attendant`). The
+The same file is locked by whoever checkpoints, so that among all processes one does at a time (see `wal`). The
 system unlocks it when its holder dies.
 """
 
@@ -20,7 +20,7 @@ try:
 except ImportError:  # Windows: a store is then one process's alone
     fcntl = None  # type: ignore[assignment]  # what is asked below
 
-__all__ = ["RESERVE_BYTES", "Reserve"]
+__all__ = ["RESERVE_BYTES", "Reserve", "turn_without_reserve"]
 
 log = logging.getLogger("taskmanager")
 RESERVE_BYTES = 4 << 20
@@ -61,18 +61,37 @@ class Reserve:
         os.ftruncate(self._file, 0)
         return had
 
-    @contextlib.contextmanager
-    def turn(self) -> Iterator[bool]:
+    def turn(self) -> contextlib.AbstractContextManager[bool]:
         """Whether it is our turn to checkpoint; if so, until the end of the block nobody else's."""
-        if fcntl is None:
-            yield True
-            return
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            fcntl.flock(self._file, fcntl.LOCK_UN)
+        return _turn(self._file)
+
+
+@contextlib.contextmanager
+def turn_without_reserve(path: str) -> Iterator[bool]:
+    """The same for who may not write to `FILE-reserve`, while others may. Where it cannot even be read, it is ours."""
+    try:
+        file = os.open(f"{path}-reserve", os.O_RDONLY)
+    except OSError:
+        yield True
+        return
+    try:
+        with _turn(file) as is_ours:
+            yield is_ours
+    finally:
+        os.close(file)
+
+
+@contextlib.contextmanager
+def _turn(file: int) -> Iterator[bool]:
+    if fcntl is None:
+        yield True
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        fcntl.flock(file, fcntl.LOCK_UN)

@@ -27,6 +27,7 @@ _QUEUE = (
     "number, paused, emissions, tide, claims, revisions, ends,"
     " waiting, delayed, active, completed, failed, cancelled, schedule_at"
 )
+TABLES = "/* tables */ SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT IN ('store', 'sqlite_sequence')"
 GET_QUEUE = f"/* get_queue */ SELECT {_QUEUE} FROM queues WHERE name = ?"
 ADD_QUEUE = f"/* add_queue */ INSERT INTO queues (name) VALUES (?) RETURNING {_QUEUE}"
 PUT_QUEUE = (
@@ -152,7 +153,6 @@ GET_WINDOW = (
     " WHERE queue = ? AND event = ? AND key = ? AND edge = ?"
 )
 PUT_WINDOW = "/* put_window */ INSERT OR REPLACE INTO windows VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-MOVE_WINDOW = "/* move_window */ UPDATE windows SET first_at = ? WHERE queue = ? AND event = ? AND key = ? AND edge = ?"
 END_WINDOWS = "/* end_windows */ DELETE FROM windows WHERE queue = ? AND serial = ? AND (until IS NULL OR ?)"
 DROP_WINDOWS = "/* drop_windows */ DELETE FROM windows WHERE queue = ? AND until <= ?"
 

@@ -17,19 +17,21 @@ import threading
 import weakref
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
-from contextlib import closing, suppress
+from contextlib import suppress
 from typing import Any, TypeVar
 
+from taskmanager.clock import monotonic
 from taskmanager.engine import JobRef
-from taskmanager.engines.sqlite import opening, reads
+from taskmanager.engines.sqlite import opening, reads, wal
 from taskmanager.engines.sqlite import statements as sql
 from taskmanager.engines.sqlite.address import Address
 from taskmanager.engines.sqlite.attendant import Attendant
 from taskmanager.engines.sqlite.reserve import Reserve
 from taskmanager.engines.sqlite.rows import json_of
-from taskmanager.engines.sqlite.trouble import full, is_full, is_unreadable_text, translated
+from taskmanager.engines.sqlite.trouble import full, gone, is_full, is_unreadable_text, translated
+from taskmanager.engines.sqlite.wal import Wal
 from taskmanager.engines.waiters import Waiters
-from taskmanager.errors import TaskManagerError, UsageError
+from taskmanager.errors import EngineGone, TaskManagerError, UsageError
 
 __all__ = ["Store", "store_of"]
 
@@ -37,9 +39,8 @@ K = TypeVar("K")
 T = TypeVar("T")
 log = logging.getLogger("taskmanager")
 
-CHECKPOINT_PAGES = 1000
-"""How many pages, about, go into the log between two checkpoints."""
-_PAGES_A_COMMIT, _ROWS_A_PAGE = 6, 4
+LOOK_S = 1.0
+"""How often to look whether the file is still where it was opened, in seconds."""
 REAL, SIMULATED = "real", "simulated"
 
 
@@ -59,14 +60,19 @@ class Store:
         self._file: sqlite3.Connection | None = None
         self._closer: weakref.finalize[[], Store] | None = None
         self._reserve: Reserve | None = None
+        self._is_without_reserve = False
+        self.is_moving_log = False
+        """Whether it may be this process itself that keeps its own calls from the file, for a moment."""
         self._mark: str | None = None
+        self._place: tuple[int, int] | None = None
+        self._looked_s = 0.0
+        self._is_gone = False
         self._users = 0
         self._blocks = False
         self._version: int | None = None
         self._watched: Counter[str] = Counter()
         self._awaited: Counter[tuple[str, JobRef, int]] = Counter()
-        self._pages = 0
-        self._rows = 0
+        self._wal = Wal(self.address)
 
     # ---- life
 
@@ -91,7 +97,7 @@ class Store:
         if self._file is not None and self.address.path is not None:
             wait_ms = round(self.address.wait_s * 1000) if is_simulated else 0
             self._file.execute(f"PRAGMA busy_timeout = {wait_ms}")
-            self._file.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES if is_simulated else 0}")
+            self._file.execute(f"PRAGMA wal_autocheckpoint = {wal.CHECKPOINT_PAGES if is_simulated else 0}")
 
     def _close(self) -> None:
         if self._closer is not None:
@@ -122,7 +128,7 @@ class Store:
                 return self._leniently(sql.BEGIN, work, is_simulated)
             if is_full(error) and not brings_work and self._reserve is not None:
                 return self._with_reserve(self._reserve, work, is_simulated)
-            raise translated(error, self.address.name) from error
+            raise translated(error, self.address) from error
 
     def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """One look, at one moment."""
@@ -131,12 +137,14 @@ class Store:
         except sqlite3.Error as error:
             if is_unreadable_text(error):
                 return self._leniently(sql.BEGIN_READ, work, None)
-            raise translated(error, self.address.name) from error
+            raise translated(error, self.address) from error
 
     def _transact(self, begin: str, work: Callable[[sqlite3.Connection], T], is_simulated: bool | None) -> T:
         file = self._file
         if file is None:
             file = self._connect()
+        elif self._is_gone or monotonic() - self._looked_s >= LOOK_S:
+            self._check_place()
         file.execute(begin)
         try:
             mark = self._mark
@@ -160,21 +168,13 @@ class Store:
                 log.warning("no room left for %s: going on with what was reserved", self.address.name)
                 with suppress(sqlite3.OperationalError):
                     return self._transact(sql.BEGIN, work, is_simulated)
-            self._move_log()
+            with reserve.turn() as is_ours:
+                if is_ours and self._file is not None:
+                    self._file.execute(sql.BEGIN)
+                    self._wal.move_under(self._file)
             return self._transact(sql.BEGIN, work, is_simulated)
         except sqlite3.Error as error:
-            raise translated(error, self.address.name) from error
-
-    def _move_log(self) -> None:
-        """A checkpoint on the spot, with nobody else writing meanwhile: so nobody can start the log anew under it."""
-        file = self._file
-        assert file is not None
-        file.execute(sql.BEGIN)
-        try:
-            with closing(opening.connect(self.address)) as other:
-                other.execute(sql.CHECKPOINT)
-        finally:
-            file.execute(sql.ROLLBACK)
+            raise translated(error, self.address) from error
 
     def _leniently(self, begin: str, work: Callable[[sqlite3.Connection], T], is_simulated: bool | None) -> T:
         """Once more, with texts that need not be UTF-8: somebody else has written one, and it must not stop a queue."""
@@ -184,7 +184,7 @@ class Store:
         try:
             return self._transact(begin, work, is_simulated)
         except sqlite3.Error as error:
-            raise translated(error, self.address.name) from error
+            raise translated(error, self.address) from error
         finally:
             file.text_factory = str
 
@@ -196,7 +196,7 @@ class Store:
             try:
                 self._connect()
             except sqlite3.Error as error:
-                raise translated(error, self.address.name) from error
+                raise translated(error, self.address) from error
 
     def _connect(self) -> sqlite3.Connection:
         file = opening.connect(self.address)
@@ -208,11 +208,28 @@ class Store:
             raise
         self._mark = None if found is None else found[0]
         self._version = None
-        self._rows = self._pages = 0
+        self._wal = Wal(self.address)
+        self._place = None if self.address.path is None else _place_of(self.address.path)
+        self._looked_s, self._is_gone = monotonic(), False
         self._file = file
         self._closer = weakref.finalize(self, file.close)
         self.stand_still(self._blocks)
         return file
+
+    def _check_place(self) -> None:
+        """Raises `EngineGone` where the file was deleted or replaced: what we wrote would be in no file at all."""
+        path = self.address.path
+        if path is None or self._place is None:
+            return
+        self._looked_s = monotonic()
+        if _place_of(path) == self._place:
+            self._is_gone = False
+            return
+        error = gone(path)
+        if not self._is_gone:
+            log.error("%s", error)
+        self._is_gone = True
+        raise error
 
     def refuse_other(self, is_simulated: bool) -> None:
         """Raises `UsageError` where the store bears the other mark."""
@@ -240,43 +257,39 @@ class Store:
 
     def _count(self, file: sqlite3.Connection) -> None:
         """Notes that something was written, and has the log moved when that was a good deal."""
-        if self._reserve is None and self.address.path is not None:
-            with suppress(OSError):  # no room for a name even: asked again at the next write
-                self._reserve = Reserve(self.address.path)
-        self._pages += _PAGES_A_COMMIT
-        rows = file.total_changes
-        if self._pages + (rows - self._rows) // _ROWS_A_PAGE >= CHECKPOINT_PAGES and self._reserve is not None:
-            self._pages, self._rows = 0, rows
+        if self.address.path is None:
+            return
+        is_much = self._wal.count(file.total_changes)
+        if self._reserve is None and (is_much or not self._is_without_reserve):
+            self._make_reserve(self.address.path)
+        if is_much:
             self._attendant.empty_log()
 
+    def _make_reserve(self, path: str) -> None:
+        try:
+            self._reserve = Reserve(path)
+        except OSError as error:  # tried again when the log is moved
+            if not self._is_without_reserve:
+                log.warning(
+                    "there can be no reserve beside %s (%s): a full disk will stop what runs, and writers wait while"
+                    " the log is moved. Make room for the name, or remove what is there",
+                    path,
+                    error,
+                )
+            self._is_without_reserve = True
+
     def checkpoint(self) -> None:
-        """Moves what is in the log into the file; see `attendant`."""
+        """Moves what is in the log into the file; see `wal`."""
+        self.is_moving_log = True
         try:
             with self.lock:
-                reserve, path = self._reserve, self.address.path
-            if reserve is None or path is None:
-                return
-            with reserve.turn() as is_ours:
-                if is_ours and self._note_checkpoint():
-                    with closing(opening.connect(self.address)) as other:
-                        other.execute(sql.CHECKPOINT)
+                reserve = self._reserve
+                self._check_place()
+            self._wal.move(reserve)
         except (sqlite3.Error, TaskManagerError, OSError) as error:
             log.warning("the log of %s could not be moved (%s); it is tried again", self.address.name, error)
-
-    def _note_checkpoint(self) -> bool:
-        """A commit of our own: from now on the log is not empty."""
-        with self.lock:
-            if self._file is None:
-                return False
-            try:
-                self._file.execute(sql.BEGIN)
-                self._file.execute(sql.NOTE_CHECKPOINT)
-                self._file.execute(sql.COMMIT)
-            except sqlite3.Error:
-                if self._file.in_transaction:
-                    self._file.execute(sql.ROLLBACK)
-                return False
-            return True
+        finally:
+            self.is_moving_log = False
 
     # ---- who waits
 
@@ -313,9 +326,11 @@ class Store:
 
     def look(self) -> None:
         """Tells those who wait what another process has written, if one has."""
-        with self.lock, suppress(sqlite3.Error):  # a file that cannot be read now is looked at again soon
+        with self.lock, suppress(sqlite3.Error, EngineGone):  # what cannot be read now is looked at again soon
             if self._file is None:
                 return
+            if monotonic() - self._looked_s >= LOOK_S:
+                self._check_place()
             [version] = self._file.execute(sql.DATA_VERSION).fetchone()
             if version == self._version:
                 return
@@ -330,6 +345,15 @@ class Store:
         rows: list[tuple[str, int, Any]] = file.execute(sql.GET_TIDES, (json_of(list(queues)),)).fetchall()
         for queue, tide, due_at in rows:
             self.waiters.tell(queue, tide, due_at)
+
+
+def _place_of(path: str) -> tuple[int, int] | None:
+    """Which file that is; None where there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _take_away(counter: Counter[K], keys: Iterable[K]) -> None:

@@ -24,6 +24,7 @@ from taskmanager.engine import (
 )
 from taskmanager.job import Kind, State
 from tests.engines.conformance.builders import (
+    QUEUE,
     cancel_heard,
     completed,
     emission,
@@ -291,3 +292,17 @@ async def test_an_outcome_that_outlived_its_job_can_still_be_awaited(world: Worl
     answer = await world.control(Await(ref("x", serial)))
     assert answer.job is not None
     assert answer.job.result == b"42"
+
+
+@pytest.mark.parametrize("command", [Promote, Requeue, Delete, Await])
+async def test_the_job_that_is_shown_has_its_follow_up(
+    world: World, command: type[Promote | Requeue | Delete | Await]
+) -> None:
+    await world.enqueue(emission("x"))
+    await world.claim()
+    await world.enqueue(emission("x", data=b'{"later":1}', priority=3))
+    answer = await world.control(command(ref("x")))
+    assert answer.job == await world.engine.get(QUEUE, ref("x"))
+    assert answer.job is not None
+    assert answer.job.follow_up is not None
+    assert answer.job.follow_up.content.data == b'{"later":1}'

@@ -48,6 +48,7 @@ async def refusal(url: object, **options: object) -> Exception:
         ("redis://localhost:6379/0?colour=red", "colour"),
         ("redis:/localhost", "redis://"),
         ("redsi://localhost", "redsi"),
+        ("unix://", "path of the socket"),
     ],
 )
 async def test_a_url_that_cannot_be_is_a_usage_error_that_names_what_is_wrong(url: str, word: str) -> None:
@@ -199,3 +200,10 @@ async def test_a_synchronous_client_is_a_usage_error_that_says_which_is_wanted(s
         refused = await refusal(client)
     assert isinstance(refused, UsageError)
     assert "redis.asyncio" in str(refused)
+
+
+async def test_a_client_that_asks_a_sentinel_is_a_usage_error() -> None:
+    sentinel = redis.asyncio.Sentinel([(HOST, 26_379)])  # type: ignore[no-untyped-call]  # redis-py's own
+    refused = await refusal(sentinel.master_for("primary"))
+    assert isinstance(refused, UsageError)
+    assert "sentinel" in str(refused)

@@ -25,7 +25,7 @@ from taskmanager.clock import SystemClock
 from taskmanager.engine import Batch, Journal, Pause, Promote, Resume, Settlement
 from taskmanager.engine import JobRef as Ref
 from taskmanager.engines import open_engine
-from taskmanager.engines.sqlite import opening, store
+from taskmanager.engines.sqlite import opening, store, wal
 from taskmanager.engines.sqlite.address import Address
 from taskmanager.job import Claim, Edge, Emission, Limit, Plan, State, Window
 from tests.engines.conformance.builders import completed, failed, retried, stalled
@@ -196,12 +196,12 @@ def play(folder: Path, workers: int, point: str, nth: int, kill_after_s: float |
     """One round: what is wrong with its end, None where nothing is."""
     url, journal = f"sqlite:///{folder}/tasks.db", folder / "journal"
     file = os.open(journal, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    store.CHECKPOINT_PAGES = 60
+    wal.CHECKPOINT_PAGES, wal.LONG_PAGES = 60, 90
 
     def victim() -> None:
         if kill_after_s is None:
             Death(point, nth)
-        asyncio.run(Worker(url, 0, file).work(40))
+        asyncio.run(Worker(url, 0, file).work(80))
 
     def neighbour(number: int) -> Callable[[], None]:
         return lambda: asyncio.run(Worker(url, number, file).work(8))

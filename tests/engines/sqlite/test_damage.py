@@ -7,13 +7,15 @@ import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from taskmanager import Job, TaskManager
 from taskmanager.engine import Batch, Engine, JobRef, Settlement
 from taskmanager.engines import open_engine
 from taskmanager.engines.sqlite import opening
-from taskmanager.errors import UsageError
+from taskmanager.errors import JobFailed, UsageError
 from taskmanager.job import Emission, Kind, State
 from tests.engines.conformance.builders import completed, emissions
 
@@ -91,6 +93,92 @@ async def test_a_damaged_row_can_be_listed_and_counted(url: str) -> None:
     await engine.close()
 
 
+FAR = 10**18
+"""No moment that Python knows."""
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "told"),
+    [
+        ("data", "x'7b22'", "data b'{\"' cannot be read (Input data was truncated)"),
+        ("data", "x'fffe'", "data b'\\xff\\xfe' cannot be read"),
+        ("data", "x''", "data b'' cannot be read"),
+        ("data", "'text'", "data is str, not bytes"),
+        ("result", "x'7b'", "result b'{' cannot be read"),
+        ("created_at", FAR, f"created_at {FAR} cannot be read"),
+        ("run_at", FAR, f"run_at {FAR} cannot be read"),
+        ("run_at", -FAR, f"run_at -{FAR} cannot be read"),
+        ("finished_at", FAR, f"finished_at {FAR} cannot be read"),
+        ("started_at", "'soon'", "started_at is str, not int"),
+        ("attempts", f"""'[[1,"w",{FAR},0,"failed",null]]'""", "attempts [AttemptInfo("),
+        ("progress", "'half'", "progress cannot be read"),
+        ("options", "'{'", "options cannot be read"),
+        ("event", NOT_UTF8, "event is not UTF-8"),
+        ("priority", "'high'", "priority is str, not int"),
+    ],
+)
+async def test_a_damaged_job_can_be_seen_and_ruled_and_its_reason_says_what_is_damaged(
+    url: str, column: str, value: object, told: str
+) -> None:
+    tm = TaskManager(url)
+    for id in ("one", "bad", "two"):
+        await tm.emit("send", id=id)
+    spoil(url, f"UPDATE jobs SET {column} = {value} WHERE id = 'bad'")
+    jobs = await tm.jobs()
+    assert [job.id for job in jobs] == ["two", "bad", "one"]
+    for job in (jobs[1], await tm.get_job("bad")):
+        assert job is not None
+        assert job.reason is not None
+        assert job.reason.startswith("damaged row: ")
+        assert told in job.reason
+        assert column != "data" or job.data is None
+    assert (await tm.counts())["waiting"] == 3
+    cancelled = await tm.cancel("bad")
+    assert cancelled is not None
+    assert cancelled.state == State.CANCELLED
+    deleted = await tm.delete_job("bad")
+    assert deleted is not None
+    assert deleted.id == "bad"
+    assert [job.id for job in await tm.jobs()] == ["two", "one"]
+    await tm.stop()
+
+
+async def test_a_job_that_failed_for_its_damage_can_be_run_again_and_purged(url: str) -> None:
+    tm = TaskManager(url)
+
+    @tm.handler("send")
+    async def send(job: Job[Any]) -> None:
+        pass
+
+    handle = await tm.emit("send", id="bad")
+    spoil(url, "UPDATE jobs SET data = x'7b' WHERE id = 'bad'")
+    async with tm:
+        with pytest.raises(JobFailed):
+            await handle.result(timeout=10)
+    [failed] = await tm.jobs(state="failed")
+    assert "damaged row: data b'{' cannot be read" in str(failed.reason)
+    again = await tm.retry("bad")
+    assert again is not None
+    assert again.state == State.WAITING
+    assert await tm.purge("default", "waiting") == 1
+    await tm.stop()
+
+
+async def test_a_damaged_result_is_told_to_who_waits_for_it(url: str) -> None:
+    tm = TaskManager(url)
+
+    @tm.handler("send")
+    async def send(job: Job[Any]) -> str:
+        return "sent"
+
+    async with tm:
+        handle = await tm.emit("send")
+        assert await handle.result(timeout=10) == "sent"
+        spoil(url, "UPDATE jobs SET result = x'7b'")
+        with pytest.raises(JobFailed, match=r"damaged row: result b'{' cannot be read"):
+            await handle.result(timeout=10)
+
+
 async def refused(url: str, match: str) -> None:
     engine = open_engine(url)
     with pytest.raises(UsageError, match=match):
@@ -144,6 +232,33 @@ async def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 
 async def test_a_folder_is_no_file(tmp_path: Path) -> None:
     await refused(f"sqlite:///{tmp_path}", "must be a file, and is a folder")
+
+
+async def test_a_pipe_is_no_file(url: str) -> None:
+    os.mkfifo(path_of(url))
+    await refused(url, "must be a file, and is a pipe or device")
+
+
+async def test_a_device_is_no_file() -> None:
+    await refused("sqlite:////dev/null", "must be a file, and is a pipe or device")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "DROP TABLE jobs",
+        "ALTER TABLE jobs RENAME COLUMN line TO position",
+        "CREATE TRIGGER t BEFORE INSERT ON jobs BEGIN SELECT RAISE(ABORT, 'no more'); END",
+    ],
+)
+async def test_tables_that_somebody_has_changed_are_told_at_once(url: str, change: str) -> None:
+    await (await filled(url)).close()
+    with closing(sqlite3.connect(path_of(url), isolation_level=None)) as other:
+        other.execute(change)
+    tm = TaskManager(url)
+    with pytest.raises(UsageError, match=r"tasks\.db is not as it was made: .*Restore it from a backup"):
+        await tm.emit("send", queue="q")
+    await tm.stop()
 
 
 async def test_a_file_that_this_user_may_not_write_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,13 +5,16 @@ The disk is SQLite's own bound on the pages of the file; what the reserve holds 
 
 from __future__ import annotations
 
+import resource
 import sqlite3
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from taskmanager import TaskManager
 from taskmanager.engine import Batch, Engine, Settlement
 from taskmanager.engines import open_engine
 from taskmanager.engines.sqlite import opening, reserve, store
@@ -142,10 +145,40 @@ def test_a_reserve_takes_room_gives_it_back_and_takes_it_again(tmp_path: Path) -
 
 
 def test_one_at_a_time_has_the_turn(tmp_path: Path) -> None:
-    one, other = reserve.Reserve(f"{tmp_path}/tasks.db"), reserve.Reserve(f"{tmp_path}/tasks.db")
-    with one.turn() as is_ours, other.turn() as is_theirs:
-        assert (is_ours, is_theirs) == (True, False)
+    path = f"{tmp_path}/tasks.db"
+    with reserve.turn_without_reserve(path) as is_ours:
+        assert is_ours  # there is no file to lock, so nobody can have the turn
+    one, other = reserve.Reserve(path), reserve.Reserve(path)
+    with one.turn() as is_ours, other.turn() as is_theirs, reserve.turn_without_reserve(path) as is_a_readers:
+        assert (is_ours, is_theirs, is_a_readers) == (True, False, False)
     with other.turn() as is_theirs:
         assert is_theirs
+    with reserve.turn_without_reserve(path) as is_ours, one.turn() as is_theirs:
+        assert (is_ours, is_theirs) == (True, False)
     one.close()
     other.close()
+
+
+def log_bytes(url: str) -> int:
+    return Path(f"{url.removeprefix('sqlite:///')}-wal").stat().st_size
+
+
+@pytest.fixture
+def file_limit() -> Iterator[Callable[[int], None]]:
+    """Sets how long a file of this process may become."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+async def test_a_file_that_may_not_become_longer_is_full_at_once(url: str, file_limit: Callable[[int], None]) -> None:
+    tm = TaskManager(url)
+    await tm.emit("send", "x")
+    file_limit(log_bytes(url) + 20_000)
+    began_s = time.monotonic()
+    with pytest.raises(EngineFull, match=r"tasks\.db has no room left"):
+        await tm.emit_many([{"event": "send", "data": [number, "x" * 3000]} for number in range(100)])
+    assert time.monotonic() - began_s < 1
+    file_limit(resource.RLIM_INFINITY)
+    assert (await tm.emit("send", "y")).status == "emitted"
+    await tm.stop()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from typing import Any
 
 import pytest
 
-from taskmanager import TaskManager
+from taskmanager import Job, TaskManager
 from taskmanager.engine import Batch, JobRef
 from taskmanager.engines import open_engine
 from taskmanager.errors import EngineUnavailable
@@ -94,13 +96,87 @@ async def test_a_simulation_waits_on_the_spot_and_never_suspends(url: str) -> No
     await engine.close()
 
 
-async def test_an_emission_over_a_locked_file_is_sent_again_until_it_is_stored(url: str) -> None:
-    tm = TaskManager(f"{url}?wait=0.02")
+async def test_an_emission_waits_for_a_lock_that_ends_in_time(url: str) -> None:
+    tm = TaskManager(url)
     await tm.emit("send", id="x")
     with transaction(url, "BEGIN IMMEDIATE"):
         emitting = tm.emit("send", id="y")
         await asyncio.sleep(0.06)
     await emitting
-    found = await tm.get_job("y")
-    assert found is not None
+    assert await tm.get_job("y") is not None
     await tm.stop()
+
+
+@contextmanager
+def seconds(least: float, most: float) -> Iterator[None]:
+    """How long the block is to take; the wait of these tests is half a second."""
+    began_s = time.monotonic()
+    yield
+    assert least <= time.monotonic() - began_s < most
+
+
+async def test_a_call_on_a_locked_file_is_refused_after_the_wait_and_not_sent_again(url: str) -> None:
+    tm = TaskManager(f"{url}?wait=0.5")
+    await tm.emit("send", id="x")
+    with transaction(url, "BEGIN IMMEDIATE"):
+        for calling in (tm.emit("send", id="y"), tm.cancel("x")):
+            with seconds(0.4, 2), pytest.raises(EngineUnavailable, match="was locked by"):
+                await calling
+    assert await tm.get_job("y") is None
+    await tm.stop()
+
+
+async def test_who_waits_behind_a_call_on_a_locked_file_waits_no_longer_than_it(url: str) -> None:
+    tm = TaskManager(f"{url}?wait=0.5")
+    await tm.emit("send", id="x")
+
+    async def emitted_later(number: int) -> object:
+        await asyncio.sleep(number / 20)  # behind the first, and not all in one call
+        return await tm.emit("send", number)
+
+    with transaction(url, "BEGIN IMMEDIATE"), seconds(0.4, 1.3):
+        calls = [emitted_later(number) for number in range(6)] + [tm.cancel("x") for _ in range(6)]
+        ended = await asyncio.gather(*calls, return_exceptions=True)
+    assert all(isinstance(error, EngineUnavailable) and "was locked by" in str(error) for error in ended)
+    assert (await tm.emit("send", id="z")).status == "emitted"
+    await tm.stop()
+
+
+async def test_who_waits_for_a_result_hears_at_the_timeout_that_the_file_is_locked(url: str) -> None:
+    tm = TaskManager(url)
+    handle = await tm.emit("send", id="x")
+    with transaction(url, "BEGIN IMMEDIATE"):
+        with seconds(0.2, 1.5), pytest.raises(TimeoutError, match="'send' was not emitted within"):
+            await tm.emit_and_wait("send", timeout=0.3)
+        with seconds(0.2, 1.5), pytest.raises(TimeoutError, match="did not answer in time"):
+            await handle.result(timeout=0.3)
+    with pytest.raises(TimeoutError, match="is still waiting"):
+        await handle.result(timeout=0)
+    await tm.stop()
+
+
+async def test_a_worker_on_a_locked_file_says_so_in_one_line_and_goes_on(
+    url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    tm = TaskManager(f"{url}?wait=0.4", lease=0.3)
+    running, over = asyncio.Event(), asyncio.Event()
+
+    @tm.handler("send")
+    async def send(job: Job[Any]) -> str:
+        running.set()
+        await over.wait()
+        return "sent"
+
+    async with tm:
+        handle = await tm.emit("send")
+        await running.wait()
+        with transaction(url, "BEGIN IMMEDIATE"):
+            # Its beats hang longer than a beat, so before it looks for lost jobs it beats, and is refused.
+            async with asyncio.timeout(20):
+                while not any("looking after queue" in one.message for one in caplog.records):  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+        over.set()
+        assert await handle.result(timeout=10) == "sent"
+    told = [one for one in caplog.records if one.levelname in ("WARNING", "ERROR")]
+    assert {one.levelname for one in told} == {"WARNING"}
+    assert not any("\n" in one.getMessage() or one.exc_info for one in told)

@@ -1,4 +1,4 @@
-"""What is the SQLite engine's own: its URLs, its log and who moves it, its streams, forks, and the default store."""
+"""What is the SQLite engine's own: its URLs, its streams, forks, and the default store."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from simulation import Simulation
 from taskmanager import Job, TaskManager
 from taskmanager.engine import Batch, Delete, Engine, JobRef, Settlement
 from taskmanager.engines import open_engine
-from taskmanager.engines.sqlite import SqliteEngine, opening, statements, store
+from taskmanager.engines.sqlite import SqliteEngine, opening
 from taskmanager.engines.sqlite.address import Address
 from taskmanager.errors import UsageError
 from taskmanager.job import Emission, Plan, State
@@ -34,12 +33,6 @@ async def ids(engine: Engine) -> list[str]:
 def files_of(url: str) -> set[str]:
     """What lies beside the file."""
     return {one.name for one in Path(url.removeprefix("sqlite:///")).parent.iterdir()}
-
-
-async def until(claim: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
-        while not claim():  # noqa: ASYNC110 - the thing is done by a thread
-            await asyncio.sleep(0.002)
 
 
 # ---- URLs
@@ -72,6 +65,8 @@ def test_three_slashes_are_relative_to_the_working_directory(tmp_path: Path, mon
         ("sqlite:///a.db?mode=ro", "takes synchronous, wait"),
         ("sqlite:///a.db?synchronous=off", "must be normal or full, got 'off'"),
         ("sqlite:///a.db?wait=long", "a number of seconds from 0 to 30, got 'long'"),
+        ("sqlite:///%FF.db", r"must be UTF-8, got '.*\\udcff\.db'; give it another name"),
+        ("sqlite:///\udcff.db", r"must be UTF-8, got '.*\\udcff\.db'; give it another name"),
     ],
 )
 def test_a_url_that_is_wrong_says_so_when_it_is_given(url: str, told: str) -> None:
@@ -153,43 +148,6 @@ async def test_a_forked_child_has_a_connection_of_its_own(url: str) -> None:
         subprocess.run, [sys.executable, "-m", "tests.engines.sqlite.forked", url], capture_output=True, text=True
     )
     assert (ended.returncode, ended.stdout) == (0, "child parent\n"), ended.stderr
-
-
-# ---- the log
-
-
-async def test_the_log_is_moved_in_turn_after_a_commit_of_ones_own(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[str] = []
-    connect = opening.connect
-
-    def watched(address: Address) -> sqlite3.Connection:
-        file = connect(address)
-        file.set_trace_callback(lambda text: told.append(text))
-        return file
-
-    monkeypatch.setattr(opening, "connect", watched)
-    monkeypatch.setattr(store, "CHECKPOINT_PAGES", 50)
-    engine = open_engine(url)
-    for number in range(1, 40):
-        await engine.enqueue("q", [Emission("send", f"x{number}")], Batch("caller", number))
-    await until(lambda: statements.CHECKPOINT in told)
-    at = told.index(statements.CHECKPOINT)
-    noted = told.index(statements.NOTE_CHECKPOINT)
-    assert noted < told.index(statements.COMMIT, noted) < at
-    await engine.close()
-
-
-async def test_the_log_stays_small_however_much_is_written(url: str) -> None:
-    engine = open_engine(url)
-    for number in range(1, 41):
-        entries = [Emission("send", f"x{number}-{nth}", b'"%s"' % (b"x" * 500)) for nth in range(500)]
-        await engine.enqueue("q", entries, Batch("caller", number))
-        await asyncio.sleep(0)
-    path = Path(url.removeprefix("sqlite:///"))
-    await until(lambda: path.stat().st_size > 4 << 20)
-    await engine.close()
-    with closing(sqlite3.connect(path)) as file:
-        assert file.execute("SELECT count(*) FROM jobs").fetchone() == (20_000,)
 
 
 # ---- the whole

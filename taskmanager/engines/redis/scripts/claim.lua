@@ -60,6 +60,11 @@ end
 local function look_at(line, order, id)
   looked = looked + 1
   local plain = call('HMGET', JOB .. id, 'serial', 'event', 'data', 'created', 'rare')
+  if not plain[1] then -- somebody deleted the job: its neighbours must not wait for it
+    call('XACK', line, GROUP, order)
+    call('XDEL', line, order)
+    return
+  end
   if not plain[5] then return hand_out_plain(order, id, plain) end
   local f = call('HMGET', JOB .. id, unpack(CLAIM_FIELDS))
   if f[13] and tonumber(f[13]) < now then
@@ -105,7 +110,9 @@ local function look_along(line)
   while free > 0 and looked < DUE_LIMIT do
     local count = math.min(free, DUE_LIMIT - looked)
     local streams = redis.pcall(read(line, count))
-    if streams and streams.err then -- somebody deleted the line, or its group
+    if streams and streams.err then
+      -- Somebody deleted the line, or its group; else it is the user who may not read, which is the caller's to hear.
+      if not string.find(streams.err, 'NOGROUP', 1, true) then call(read(line, count)) end
       call('XGROUP', 'CREATE', line, GROUP, '0', 'MKSTREAM')
       streams = call(read(line, count))
     end

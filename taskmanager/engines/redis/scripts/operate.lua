@@ -1,7 +1,8 @@
 -- An operator's word: what cancel and the commands of control share.
 --
 -- Answer head, refused state or '', count, whether anything changed, number of facts, facts, then the job's fields as
---        HGETALL gives them, where there is a job to show; 'id' among them.
+--        HGETALL gives them, where there is a job to show; 'id' among them, and those of its recorded follow-up with
+--        'next:' before their names.
 
 local facts = {}
 local shown
@@ -9,6 +10,9 @@ local shown
 local function show(key, id)
   shown = call('HGETALL', key)
   append(shown, 'id', id)
+  if key ~= JOB .. id then return end
+  local follow_up = call('HGETALL', NEXT .. id)
+  for at = 1, #follow_up, 2 do append(shown, 'next:' .. follow_up[at], follow_up[at + 1]) end
 end
 
 -- `goes_on`: the caller is to look further under the same number, so this is not the answer to keep.

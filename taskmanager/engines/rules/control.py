@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, NamedTuple
 
 from taskmanager.engine import (
@@ -24,8 +23,9 @@ from taskmanager.engine import (
     Resume,
     Unschedule,
 )
-from taskmanager.engines.memory.queue import Queue
-from taskmanager.engines.memory.reads import find, in_state, state_at
+from taskmanager.engines.rules.queue import Queue
+from taskmanager.engines.rules.reads import find, recorded, state_at
+from taskmanager.engines.rules.records import check
 from taskmanager.job import FINISHED, Fact, Kind, Reason, State, StoredJob
 
 __all__ = ["Call", "Ruling", "cancel", "control"]
@@ -56,7 +56,8 @@ def cancel(queue: Queue, ref: JobRef, call: Call) -> Ruling:
         return _drop_recorded(queue, ref, Reason.REQUESTED, call)
     if job.state is State.ACTIVE:
         changed = not job.cancel_requested or job.follow_up is not None
-        job.cancel_requested = queue.has_marks = True
+        job.cancel_requested = True
+        queue.note(job)
         if job.follow_up is not None:
             _drop_follow_up(queue, job, Reason.REQUESTED, call)
         return Ruling(job, changed=changed)
@@ -94,10 +95,8 @@ def _promote(queue: Queue, command: Promote, call: Call) -> Ruling:
     state = state_at(job, call.now)
     if state is not State.DELAYED:
         return Ruling(job, refused=None if state is State.WAITING else state)
-    queue.delays.remove(job)
     job.run_at = call.now
-    queue.line_up(job, Kind.DUE)
-    queue.tell(call.facts, call.now, Kind.DUE, job)
+    queue.make_one_due(job, call.now, call.facts)
     return Ruling(job, changed=True)
 
 
@@ -113,22 +112,17 @@ def _requeue(queue: Queue, command: Requeue, call: Call) -> Ruling:
 
 
 def _requeue_all(queue: Queue, command: RequeueAll, call: Call) -> Ruling:
-    failed = (job for job in queue.finished[State.FAILED].values() if command.event in (None, job.event))
-    chosen = list(islice(failed, command.limit))
+    chosen = queue.standing(State.FAILED, command.limit, call.now, command.event)
     for job in chosen:
         _run_again(queue, job, call)
     return Ruling(count=len(chosen), changed=bool(chosen))
 
 
 def _run_again(queue: Queue, job: StoredJob, call: Call) -> None:
-    del queue.finished[State.FAILED][job.serial]
-    queue.recall_dead_letter(job)
-    queue.outcomes.pop(job.serial, None)
+    queue.revive(job)
     job.failures = job.losses = 0
     job.error = job.reason = job.finished_at = job.dead_letter = None
     job.requeued = True
-    if job.schedule is not None:
-        queue.count_live(job.schedule, 1)
     queue.line_up(job, Kind.REQUEUED)
     queue.tell(call.facts, call.now, Kind.REQUEUED, job)
 
@@ -146,35 +140,36 @@ def _delete(queue: Queue, command: Delete, call: Call) -> Ruling:
 def _purge(queue: Queue, command: Purge, call: Call) -> Ruling:
     if command.state is State.ACTIVE:
         return Ruling(refused=State.ACTIVE)
-    chosen = list(islice(in_state(queue, command.state, call.now), command.limit))
+    chosen = queue.standing(command.state, command.limit, call.now)
     for job in chosen:
         _remove(queue, job, call)
     return Ruling(count=len(chosen), changed=bool(chosen))
 
 
 def _unschedule(queue: Queue, command: Unschedule, call: Call) -> Ruling:
-    count = 0 if queue.schedules.pop(command.name, None) is None else 1
-    queue.look_ahead()
-    return Ruling(count=count, changed=count > 0)
+    changed = queue.drop_schedule(command.name)
+    return Ruling(count=int(changed), changed=changed)
 
 
 def _await(queue: Queue, command: Await, call: Call) -> Ruling:
     job = find(queue, command.ref)
     if job is not None:
         changed, job.awaited = not job.awaited, True
+        if changed:
+            queue.note(job)
         if job.state in FINISHED:
             queue.keep_outcome(job, call.now)
         return Ruling(job, changed=changed)
-    holder = queue.jobs.get(command.ref.id)
-    follow_up = None if holder is None else holder.follow_up
-    if holder is not None and follow_up is not None and follow_up.serial == command.ref.serial:
+    holder = queue.job(command.ref.id)
+    follow_up = None if holder is None else recorded(holder, command.ref)
+    if holder is not None and follow_up is not None:
         changed, follow_up.awaited = not follow_up.awaited, True
+        queue.note(holder)
         return Ruling(queue.render(holder, follow_up, call.now), changed=changed)
-    outcome = queue.outcomes.get(command.ref.serial or 0)
-    if outcome is None or outcome.until <= call.now or outcome.job.id != command.ref.id:
-        return Ruling()
-    queue.keep_outcome(outcome.job, call.now)
-    return Ruling(outcome.job)
+    outcome = queue.outcome(command.ref, call.now)
+    if outcome is not None:
+        queue.keep_outcome(outcome, call.now)
+    return Ruling(outcome)
 
 
 def _end(queue: Queue, job: StoredJob, reason: Reason, call: Call) -> None:
@@ -194,8 +189,8 @@ def _remove(queue: Queue, job: StoredJob, call: Call) -> None:
 
 def _drop_recorded(queue: Queue, ref: JobRef, reason: Reason, call: Call) -> Ruling:
     """The reference may be to a recorded follow-up: then that alone is dropped, and it is a step."""
-    job = queue.jobs.get(ref.id)
-    if job is None or job.follow_up is None or job.follow_up.serial != ref.serial:
+    job = queue.job(ref.id)
+    if job is None or recorded(job, ref) is None:
         return Ruling()
     dropped = _drop_follow_up(queue, job, reason, call)
     queue.tell(call.facts, call.now, Kind.CANCELLED, dropped, {"reason": reason.value})
@@ -207,8 +202,9 @@ def _drop_follow_up(queue: Queue, job: StoredJob, reason: Reason, call: Call) ->
     assert job.follow_up is not None
     dropped = queue.render(job, job.follow_up, call.now)
     job.follow_up = None
-    queue.move(dropped, Kind.CANCELLED, State.CANCELLED)
-    dropped.reason, dropped.finished_at = reason.value, call.now
+    queue.note(job)
+    check(dropped.state, Kind.CANCELLED, State.CANCELLED)
+    dropped.state, dropped.reason, dropped.finished_at = State.CANCELLED, reason.value, call.now
     queue.end_serial(dropped.serial, State.CANCELLED)
     if dropped.awaited:
         queue.keep_outcome(dropped, call.now)

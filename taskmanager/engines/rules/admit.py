@@ -4,43 +4,29 @@
             trailing: its job waits? content replaced : its job runs? follow-up : identity, then the window opens
     identity          none or finished? a new job : active? follow-up : duplicate, or replaced
 
-Each admission draws one emission number; what keeps nothing draws none. Nothing is written here: the queue is told what
-to write, and does so for all entries of the call together.
+Each admission draws one emission number; what keeps nothing draws none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from taskmanager.clock import later
 from taskmanager.engine import Verdict
-from taskmanager.engines.sqlite import statements as sql
-from taskmanager.engines.sqlite.queue import LEGAL, Queue, check
-from taskmanager.job import Edge, Emission, Fact, FollowUp, Kind, Plan, State, StoredJob, Window
+from taskmanager.engines.rules.queue import Queue
+from taskmanager.engines.rules.records import LEGAL, Opening, check
+from taskmanager.job import Edge, Emission, Fact, FollowUp, Kind, State, StoredJob, Window
 from taskmanager.policy.lifecycle import BORN
 
-__all__ = ["admit", "expect", "identify"]
+__all__ = ["admit", "identify"]
 
 OPENS = frozenset({Kind.EMITTED, Kind.REPLACED, Kind.FOLLOW_UP})
 """The verdicts that open a debounce window."""
+WAITING, EMITTED = State.WAITING, Kind.EMITTED  # a look-up in an Enum costs a call
 _tuple = tuple.__new__
 """Builds a NamedTuple positionally in half the time; it is what a NamedTuple's own constructor calls."""
-
-
-class Opening(NamedTuple):
-    """An open debounce window: whose it is, when it opened, and (leading) when it ends."""
-
-    id: str
-    serial: int
-    first_at: int
-    until: int | None
-
-
-def expect(queue: Queue, entries: Sequence[Emission | Plan]) -> None:
-    """Looks the ids of a call up at once."""
-    queue.expect({entry.id for entry in entries if isinstance(entry, Emission)})
 
 
 def admit(queue: Queue, entry: Emission, now: int, facts: list[Fact]) -> Verdict:
@@ -74,7 +60,7 @@ def identify(
         queue.name,
         entry.event,
         entry.data,
-        State.WAITING,
+        WAITING,
         entry.priority,
         serial,
         serial,
@@ -96,7 +82,7 @@ def identify(
         check(BORN, born, job.state)
     queue.add(job)
     facts.append(_tuple(Fact, (now, born, queue.name, entry.event, entry.id, None, None, detail)))
-    return _tuple(Verdict, (Kind.EMITTED, entry.id, serial))
+    return _tuple(Verdict, (EMITTED, entry.id, serial))
 
 
 def _meet(queue: Queue, job: StoredJob, entry: Emission, run_at: int, now: int, facts: list[Fact]) -> Verdict:
@@ -107,9 +93,10 @@ def _meet(queue: Queue, job: StoredJob, entry: Emission, run_at: int, now: int, 
             queue.note(job)
         facts.append(Fact(now, Kind.DUPLICATE, queue.name, entry.event, job.id))
         return Verdict(Kind.DUPLICATE, job.id, job.serial)
+    queue.take_out(job)
     _take_content(queue, job, entry, now)
     job.run_at = run_at
-    queue.put(job, Kind.REPLACED, now)
+    queue.place(job, Kind.REPLACED, now)
     queue.tell(facts, now, Kind.REPLACED, job, _delay(run_at, now))
     return Verdict(Kind.REPLACED, job.id, job.serial)
 
@@ -154,7 +141,7 @@ def _is_same(recorded: FollowUp, entry: Emission, run_at: int | None, expires_at
 
 
 def _take_content(queue: Queue, job: StoredJob, entry: Emission, now: int) -> None:
-    """A later emission's content: serial, birth, history and losses stay. The caller says what becomes of the job."""
+    """A later emission's content, for a job that is out of its place: serial, birth, history and losses stay."""
     queue.emissions = job.emission = queue.emissions + 1
     job.event, job.data, job.priority, job.options = entry.event, entry.data, entry.priority, entry.options
     job.expires_at = _expiry(entry, now)
@@ -168,28 +155,23 @@ def _take_content(queue: Queue, job: StoredJob, entry: Emission, now: int) -> No
 # ---- windows
 
 
-def _opening(queue: Queue, event: str, window: Window) -> Opening | None:
-    key = (queue.number, event, window.key, window.edge.value)
-    row = queue.file.execute(sql.GET_WINDOW, key).fetchone()
-    return None if row is None else Opening(*row)
-
-
 def _lead(queue: Queue, entry: Emission, window: Window, now: int, facts: list[Fact]) -> Verdict:
     """The first emission of the window runs; whatever comes inside is dropped."""
-    opening = _opening(queue, entry.event, window)
+    key = (entry.event, window.key, window.edge)
+    opening = queue.window(key)
     if opening is not None and opening.until is not None and now < opening.until:
         facts.append(Fact(now, Kind.DEBOUNCED, queue.name, entry.event, entry.id))
         return Verdict(Kind.DEBOUNCED, entry.id, None)
     verdict = identify(queue, entry, _moment(entry, now), now, facts)
     if verdict.status in OPENS and verdict.serial is not None:
-        key = (entry.event, window.key, window.edge)
-        queue.open_window(key, verdict.id, verdict.serial, now, now + window.window_ms)
+        queue.open_window(key, Opening(verdict.id, verdict.serial, now, now + window.window_ms))
     return verdict
 
 
 def _trail(queue: Queue, entry: Emission, window: Window, now: int, facts: list[Fact]) -> Verdict:
     """The last emission of the window runs, in the first one's job."""
-    opening = _opening(queue, entry.event, window)
+    key = (entry.event, window.key, window.edge)
+    opening = queue.window(key)
     job = None if opening is None else queue.job(opening.id)
     if opening is not None and job is not None:
         follow_up = job.follow_up
@@ -200,7 +182,7 @@ def _trail(queue: Queue, entry: Emission, window: Window, now: int, facts: list[
             return _record(queue, job, entry, _trailing_moment(entry, window, first_at, now), now, facts)
     verdict = identify(queue, entry, _trailing_moment(entry, window, now, now), now, facts)
     if verdict.status in OPENS and verdict.serial is not None:
-        queue.open_window((entry.event, window.key, window.edge), verdict.id, verdict.serial, now, None)
+        queue.open_window(key, Opening(verdict.id, verdict.serial, now, None))
         job = queue.job(verdict.id)
         if job is not None and job.follow_up is not None:
             job.follow_up.first_at = now
@@ -215,22 +197,22 @@ def _push_back(
     if job.state is State.DELAYED and job.run_at <= now:
         queue.make_one_due(job, now, facts)
     if job.state is State.DELAYED:
-        first_at = opening.first_at
-        if job.attempt > 0:
-            first_at = now  # it has run since, and waits for a retry: this emission opens the window anew
-            key = (queue.number, entry.event, window.key, window.edge.value)
-            queue.file.execute(sql.MOVE_WINDOW, (now, *key))
+        if job.attempt > 0:  # it has run since, and waits for a retry: this emission opens the window anew
+            opening = opening._replace(first_at=now)
+            queue.open_window((entry.event, window.key, window.edge), opening)
+        queue.take_out(job)
         _take_content(queue, job, entry, now)
-        job.run_at = _trailing_moment(entry, window, first_at, now)
-        queue.put(job, Kind.DEBOUNCED, now)
+        job.run_at = _trailing_moment(entry, window, opening.first_at, now)
+        queue.place(job, Kind.DEBOUNCED, now)
         queue.tell(facts, now, Kind.DEBOUNCED, job, _delay(job.run_at, now))
         return Verdict(Kind.DEBOUNCED, job.id, job.serial)
-    keeps_place = entry.priority == job.priority
-    _take_content(queue, job, entry, now)
-    if keeps_place:
+    if entry.priority == job.priority:
         queue.move(job, Kind.DEBOUNCED, State.WAITING)
-        queue.rewrite(job)
+        _take_content(queue, job, entry, now)
+        queue.put(job)  # where it stands already: its order is still its own
     else:
+        queue.take_out(job)
+        _take_content(queue, job, entry, now)
         queue.line_up(job, Kind.DEBOUNCED)
     queue.tell(facts, now, Kind.DEBOUNCED, job)
     return Verdict(Kind.DEBOUNCED, job.id, job.serial)
@@ -243,7 +225,9 @@ EDGES: dict[Edge, Callable[[Queue, Emission, Window, int, list[Fact]], Verdict]]
 
 
 def _moment(entry: Emission, now: int) -> int:
-    return later(now, entry.delay_ms) if entry.run_at is None else entry.run_at
+    if entry.run_at is not None:
+        return entry.run_at
+    return later(now, entry.delay_ms) if entry.delay_ms else now
 
 
 def _trailing_moment(entry: Emission, window: Window, first_at: int, now: int) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, ClassVar, Self, TypeVar
@@ -368,9 +369,15 @@ class TaskManager:
         return self._seat.client.inspector
 
 
-def run(tm: TaskManager, *, burst: bool, began: Callable[[], None] = lambda: None) -> None:
-    """`TaskManager.run`, which says when the store is open and the worker serves."""
-    serve(tm, lambda: tm._seat.hurry(), began, tm.drain if burst else None)
+def run(
+    tm: TaskManager,
+    *,
+    burst: bool,
+    began: Callable[[], None] = lambda: None,
+    beside: AbstractAsyncContextManager[Any] | None = None,
+) -> None:
+    """`TaskManager.run`, which says when the store is open and the worker serves, with something beside it."""
+    serve(tm, lambda: tm._seat.hurry(), began, tm.drain if burst else None, beside)
 
 
 def app_of(tm: TaskManager) -> App:

@@ -101,6 +101,7 @@ class Registry:
         self._origins: dict[tuple[str, str], None] = {}
         self.registered = 0
         self._listeners: list[Callable[[Registration], None]] = []
+        self.seekers: list[Callable[[], None]] = []
 
     def add(self, registration: Registration) -> None:
         self._registrations[registration.queue, registration.event] = registration
@@ -143,6 +144,16 @@ class Registry:
 
     def find(self, queue: str, event: str) -> Registration | None:
         return self._registrations.get((queue, event))
+
+    def seek(self) -> bool:
+        """Asks the `seekers` to register what is there by now and has not been; whether anything has changed.
+
+        For a job that nobody here has a handler for: its emitter may have loaded what we have not seen yet.
+        """
+        before = self.registered
+        for seeker in tuple(self.seekers):
+            seeker()
+        return self.registered != before
 
     def __iter__(self) -> Iterator[Registration]:
         return iter(tuple(self._registrations.values()))

@@ -33,9 +33,11 @@ def serve(
     hurry: Callable[[], None],
     began: Callable[[], None],
     until: Callable[[], Awaitable[None]] | None = None,
+    beside: AbstractAsyncContextManager[Any] | None = None,
 ) -> None:
     """Enters `alive`, says that it `began`, and leaves it at a signal or when `until` returns; a second one hurries.
 
+    `beside` is entered after `alive`, and left before it.
     Raises `UsageError` inside a running event loop, and in a thread that hears no signals.
     """
     if running_loop() is not None:
@@ -54,7 +56,7 @@ def serve(
     with _listening(hear):
         try:
             asyncio.set_event_loop(loop)
-            loop.run_until_complete(_served(alive, began, asked, until))
+            loop.run_until_complete(_served(alive, beside or contextlib.nullcontext(), began, asked, until))
         finally:
             _close(loop)
             threads.shutdown(wait=False, cancel_futures=True)
@@ -83,11 +85,12 @@ def _listening(hear: Callable[[int], None]) -> Iterator[None]:
 
 async def _served(
     alive: AbstractAsyncContextManager[Any],
+    beside: AbstractAsyncContextManager[Any],
     began: Callable[[], None],
     asked: asyncio.Event,
     until: Callable[[], Awaitable[None]] | None,
 ) -> None:
-    async with alive:
+    async with alive, beside:
         began()
         ends: list[asyncio.Future[Any]] = [asyncio.ensure_future(asked.wait())]
         if until is not None:

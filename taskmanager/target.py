@@ -25,7 +25,7 @@ from taskmanager.manager import TaskManager
 from taskmanager.tasks import ManagerDriver, TaskDriver
 from taskmanager.tasks.driver import is_driver
 
-__all__ = ["load_application", "load_served"]
+__all__ = ["file_of", "load_application", "load_served"]
 
 _FORMS = "path/to/file.py:name or package.module:name"
 
@@ -67,6 +67,13 @@ def load_served(target: str) -> TaskManager | TaskDriver | Callable[[], Any]:
         return manager_of(build(*args, **options))
 
     return built
+
+
+def file_of(target: str) -> Path | None:
+    """The file of a target that has been loaded; None where it has none."""
+    place = target.rpartition(":")[0]
+    file = place if place.endswith(".py") else getattr(sys.modules.get(place), "__file__", None)
+    return None if file is None else Path(file).resolve()
 
 
 def manager_of(found: Any) -> Any:

@@ -19,6 +19,7 @@ import typer
 if TYPE_CHECKING:
     from taskmanager.manager import TaskManager
     from taskmanager.tasks.driver import TaskDriver
+    from taskmanager.tasks.reload import Watching
 
 __all__ = ["run"]
 
@@ -46,9 +47,24 @@ Db = Annotated[
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", metavar="", help="Log warnings and errors only.")]
+Reload = Annotated[
+    bool,
+    typer.Option(
+        "--reload",
+        metavar="",
+        help="Reload the files of tasks, in the folders that `load_tasks` has loaded, when they are saved.",
+    ),
+]
 
 
-def run(app: AppName, processes: Processes = 1, burst: Burst = False, db: Db = None, quiet: Quiet = False) -> None:
+def run(
+    app: AppName,
+    processes: Processes = 1,
+    burst: Burst = False,
+    db: Db = None,
+    quiet: Quiet = False,
+    reload: Reload = False,
+) -> None:
     """Runs an application's **worker**: its handlers and schedules, for real.
 
     It serves until SIGINT (Ctrl-C) or SIGTERM; running handlers then get the application's `grace`, which a second
@@ -59,11 +75,13 @@ def run(app: AppName, processes: Processes = 1, burst: Burst = False, db: Db = N
     * `taskmanager run shop.py:tm`
 
     * `taskmanager run shop.py:tm --db redis://localhost:6379/1 --processes 4`
+
+    * `taskmanager run bot.py:driver --reload`
     """
     if db is not None:
         os.environ["TASKMANAGER_URL"] = db
     level = logging.WARNING if quiet else logging.INFO
-    arguments = app, burst, level, db, processes
+    arguments = app, burst, level, db, processes, reload
     if processes > 1:
         from taskmanager.commands.processes import supervise
 
@@ -77,28 +95,32 @@ def serve(
     level: int,
     db: str | None,
     processes: int,
+    reload: bool,
     began: Callable[[float], None] = lambda _: None,
 ) -> int:
     """One worker in this process, until it is stopped; the exit code. It calls `began` with its grace in seconds."""
     logging.basicConfig(level=level, format="%(asctime)s %(process)d %(levelname)s %(message)s")
     code = 1
     try:
-        code = _served(target, burst, db, processes, began)
+        code = _served(target, burst, db, processes, reload, began)
     finally:
         _leave_threads(code)
     return code
 
 
-def _served(target: str, burst: bool, db: str | None, processes: int, began: Callable[[float], None]) -> int:
+def _served(
+    target: str, burst: bool, db: str | None, processes: int, reload: bool, began: Callable[[float], None]
+) -> int:
     from taskmanager.errors import EngineUnavailable, UsageError
     from taskmanager.manager import TaskManager
 
     try:
         found = _application(target, db)
+        beside = _reloading(target, found) if reload else None
         if isinstance(found, TaskManager):
-            _serve_manager(target, found, burst, processes, began)
+            _serve_manager(target, found, burst, processes, began, beside)
         else:
-            _serve_driver(target, found, burst, db, began)
+            _serve_driver(target, found, burst, db, began, beside)
     except UsageError as error:
         typer.echo(f"taskmanager run: {error}", err=True)
         return 2
@@ -129,7 +151,22 @@ def _application(target: str, db: str | None) -> TaskManager | TaskDriver:
     return tm
 
 
-def _serve_manager(target: str, tm: TaskManager, burst: bool, processes: int, began: Callable[[float], None]) -> None:
+def _reloading(target: str, served: TaskManager | TaskDriver) -> Watching:
+    from taskmanager.target import file_of
+    from taskmanager.tasks.reload import watching
+
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)  # what was reloaded is told by ourselves
+    return watching(served, app=file_of(target))
+
+
+def _serve_manager(
+    target: str,
+    tm: TaskManager,
+    burst: bool,
+    processes: int,
+    began: Callable[[float], None],
+    beside: Watching | None,
+) -> None:
     from taskmanager.errors import UsageError
     from taskmanager.manager import app_of, run
     from taskmanager.seat import is_alone
@@ -145,10 +182,17 @@ def _serve_manager(target: str, tm: TaskManager, burst: bool, processes: int, be
         logging.getLogger("taskmanager").info("serving %s on %s", target, _without_login(tm.db))
         began(app_of(tm).settings.grace_ms / 1000)
 
-    run(tm, burst=burst, began=tell)
+    run(tm, burst=burst, began=tell, beside=beside)
 
 
-def _serve_driver(target: str, driver: TaskDriver, burst: bool, db: str | None, began: Callable[[float], None]) -> None:
+def _serve_driver(
+    target: str,
+    driver: TaskDriver,
+    burst: bool,
+    db: str | None,
+    began: Callable[[float], None],
+    beside: Watching | None,
+) -> None:
     from taskmanager.errors import UsageError
     from taskmanager.tasks.serving import serve_driver
 
@@ -160,7 +204,7 @@ def _serve_driver(target: str, driver: TaskDriver, burst: bool, db: str | None, 
         logging.getLogger("taskmanager").info("serving the driver %s", target)
         began(0)
 
-    serve_driver(driver, tell)
+    serve_driver(driver, tell, beside)
 
 
 def _built(target: str, build: Callable[..., object]) -> object:

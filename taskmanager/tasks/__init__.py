@@ -15,6 +15,7 @@ from taskmanager.tasks.definitions import Task, TaskContext
 from taskmanager.tasks.discovery import Loading, load_tasks
 from taskmanager.tasks.driver import TaskDriver, TaskRequest, TaskRun, TaskRunner, UnknownTask
 from taskmanager.tasks.managed import ManagerDriver, MemoryDriver, RedisDriver, SQLiteDriver
+from taskmanager.tasks.reload import watching
 from taskmanager.tasks.schedules import CronSchedule, DateSchedule
 from taskmanager.tasks.words import create_task, delete_task, task
 
@@ -40,6 +41,7 @@ __all__ = [
     "load_tasks",
     "set_driver",
     "task",
+    "watching",
 ]
 
 

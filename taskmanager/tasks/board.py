@@ -124,6 +124,11 @@ _boards: list[Board] = []
 _unclaimed: dict[str, Task] = {}
 
 
+def boards() -> tuple[Board, ...]:
+    """Those of all drivers; that of the one in force is the last."""
+    return tuple(_boards)
+
+
 def board_in_force() -> Board:
     """That of the driver that was set last, or, where there is none, of `sqlite:///tasks.db`, which is set thereby."""
     if not _boards:

@@ -5,8 +5,10 @@
   earlier version of it was loaded, that stays.
 * *A name is given once.* Files are taken in sorted order; the second of a name is refused and reported, and takes its
   turn when the first is gone.
-* *Loading again is a reload.* A file whose text changed is run again and its tasks replace the earlier ones; all are,
-  where a helper (a name that begins with `_`) changed. What is gone is taken back. Runs under way end on the old code.
+* *Loading again is a reload.* A file whose text changed is run again, and so are those that import it; all are, where
+  a helper (a name that begins with `_`, or a file in a folder within) changed. Their tasks take the places of the
+  earlier ones, so at no moment is a task without its function. What is gone is taken back. Runs under way end on the
+  old code.
 * *The store follows.* Tasks bear the folder as their origin, so the schedules of what is gone are dropped, also when it
   went while nothing ran. While a file is broken that never loaded, nobody can tell what is gone, and nothing is.
 """
@@ -17,21 +19,18 @@ import logging
 import os
 from collections.abc import Generator
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 from taskmanager.errors import UsageError
 from taskmanager.tasks.board import Board, Told, board_in_force
 from taskmanager.tasks.definitions import Task
-from taskmanager.tasks.sources import Package, Source, is_helper, line_of
+from taskmanager.tasks.sources import Package, Source
+from taskmanager.tasks.texts import Texts, imports, module_name, place_of, read
 
 __all__ = ["Folder", "Loading", "Trouble", "load_tasks"]
 
 log = logging.getLogger("taskmanager")
-
-_CHANGED = b""
-"""The digest of a file that is to be run again whatever its text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +100,26 @@ class Folder:
         self._place = place
         self._package = Package(place, self.origin)
         self._sources: dict[str, Source] = {}
-        self._digests: dict[str, bytes] = {}
-        self._helpers: dict[str, bytes] = {}
+        self._broken: set[str] = set()
         self._tasks: dict[str, Task] = {}
+        self.texts: Texts = {}
+        self.has_refused = False
 
-    def load(self) -> Loading:
-        """Loads what is new or changed, takes back what is gone, and reports."""
-        texts = self._texts()
-        broken = self._run(texts)
+    @property
+    def place(self) -> Path:
+        return self._place
+
+    def read(self) -> Texts:
+        """What the files say now; `texts` is what they said when they were loaded."""
+        return read(self._place)
+
+    def load(self, texts: Texts | None = None) -> Loading:
+        """Loads what is new or changed (as `texts` has it, where it was read before), takes back what is gone."""
+        if not self._place.is_dir():
+            log.warning("tasks: there is no folder %s, so there are no tasks in it", self._place)
+        texts = self.read() if texts is None else texts
+        stems = [path.stem for path in texts if self._package.is_task(path)]
+        broken = self._run(texts, stems)
         winners, refused = self._winners()
         changed = tuple(name for name, task in winners.items() if self._tasks.get(name) is not task)
         dropped = tuple(name for name in self._tasks if name not in winners)
@@ -117,55 +128,64 @@ class Folder:
         for name in changed:
             self._board.put(winners[name])
         self._tasks = winners
-        self._board.hands.own(self.origin, is_whole=self._sources.keys() == texts.keys())
+        self.has_refused = bool(refused)
+        # Where a file was saved while others were run, another process may know already what we do not.
+        self._board.hands.own(self.origin, is_whole=list(self._sources) == stems and self.read() == texts)
         for trouble in refused:
             log.error("tasks: %s", trouble)
         log.info("tasks: %d in %s, %d changed, %d gone", len(winners), self._name, len(changed), len(dropped))
         told = Told(self._board, None)
         return Loading(self._name, tuple(winners), changed, dropped, tuple(refused), tuple(broken), told)
 
-    def _texts(self) -> dict[str, bytes]:
-        """The digests of the task files by their stems, in the order in which they are loaded."""
-        if not self._place.is_dir():
-            log.warning("tasks: there is no folder %s, so there are no tasks in it", self._place)
-            return {}
-        paths = sorted(path for path in self._place.glob("*.py") if path.is_file())
-        digests = {path: digest for path in paths if (digest := _digest(path)) is not None}
-        helpers = {path.stem: digest for path, digest in digests.items() if is_helper(path)}
-        if helpers != self._helpers:
-            self._helpers = helpers
-            self._digests = dict.fromkeys(self._digests, _CHANGED)  # what they import is another
-        return {path.stem: digest for path, digest in digests.items() if not is_helper(path)}
+    def tell(self) -> Told[None]:
+        """Tells the driver of all tasks again, where it may not have heard."""
+        for task in self._tasks.values():
+            self._board.put(task)
+        return Told(self._board, None)
 
-    def _run(self, texts: dict[str, bytes]) -> list[Trouble]:
+    def _run(self, texts: Texts, stems: list[str]) -> list[Trouble]:
         """Runs what is new or changed; of what is broken the earlier version stays."""
-        same = [stem for stem, digest in texts.items() if self._digests.get(stem) == digest]
+        changed = {path for path, _ in {*texts.items()} ^ {*self.texts.items()}}
+        helpers = any(not self._package.is_task(path) for path in changed)
+        anew = set(stems) if helpers else self._importers({path.stem for path in changed} | self._broken, texts)
         known, broken = self._sources, []
-        self._sources = {}
-        self._package.forget(kept=same)
-        for stem, digest in texts.items():
-            if stem in same:
+        self.texts, self._sources, self._broken = texts, {}, set()
+        self._package.forget(texts, [stem for stem in stems if stem not in anew], helpers=helpers)
+        for stem in stems:
+            if stem not in anew:
                 self._sources[stem] = known[stem]
                 continue
             try:
                 self._sources[stem] = self._package.run(stem)
-                self._digests[stem] = digest
             except (Exception, SystemExit) as error:
-                broken.append(self._broken(stem, error, known.get(stem)))
-        self._digests = {stem: digest for stem, digest in self._digests.items() if stem in self._sources}
+                self._broken.add(stem)
+                broken.append(self._trouble(stem, error, known.get(stem)))
+        self._package.restore()
         return broken
 
-    def _broken(self, stem: str, error: BaseException, earlier: Source | None) -> Trouble:
+    def _importers(self, stems: set[str], texts: Texts) -> set[str]:
+        """These files, and those that import them, through others too."""
+        task_files = [path for path in texts if self._package.is_task(path)]
+        imported = {path.stem: imports(texts[path]) for path in task_files} if stems else {}
+        found: set[str] = set()
+        while stems - found:
+            found |= stems
+            names = {module_name(stem) for stem in found}
+            stems = {stem for stem, used in imported.items() if used & names}
+        return found
+
+    def _trouble(self, stem: str, error: BaseException, earlier: Source | None) -> Trouble:
         path = self._place / f"{stem}.py"
+        line, beginning = place_of(error, path)
         reason = f"{type(error).__name__}: {error}"
+        if beginning is not None:
+            reason += f" (at {beginning})"
         if isinstance(error, ModuleNotFoundError) and error.name and self._package.find(error.name) is not None:
             reason += f"; files of one folder import one another relatively: from .{error.name} import ..."
         if earlier is not None:
             self._sources[stem] = earlier
-            self._digests[stem] = _CHANGED
-            self._package.restore(earlier)
             reason += "; the version that was loaded before stays"
-        trouble = Trouble(str(path), line_of(error, path), reason)
+        trouble = Trouble(str(path), line, reason)
         log.error("tasks: %s", trouble, exc_info=error)
         return trouble
 
@@ -191,13 +211,3 @@ class Folder:
         if task.name in winners or (before is not None and before is not self._tasks.get(task.name)):
             return f"there is a task {task.name!r} already, and it stays; name this one otherwise"
         return self._board.hands.refusal(task.name)
-
-
-def _digest(path: Path) -> bytes | None:
-    """Of its text; None where it has just gone. One that cannot be read has a digest that no text has."""
-    try:
-        return blake2b(path.read_bytes(), digest_size=16).digest()
-    except FileNotFoundError:
-        return None
-    except OSError:
-        return b"unreadable"

@@ -16,6 +16,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, NoReturn, Self
@@ -137,6 +138,11 @@ class ManagerDriver:
             f"task {name!r} has the name of a handler of queue {self._queue!r}; rename one, "
             "or give the driver a queue of its own"
         )
+
+    @property
+    def seekers(self) -> list[Callable[[], None]]:
+        """Who is asked for a task that is due and not defined."""
+        return self._app.registry.seekers
 
     def unregister(self, name: str) -> None:
         """Takes a task back: a run of it that becomes due later fails, one that runs ends on its own."""

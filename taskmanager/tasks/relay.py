@@ -27,7 +27,9 @@ class Relay:
 
     def __init__(self, driver: TaskDriver, find: Callable[[str], Task | None], names: Callable[[], list[str]]) -> None:
         self._driver = driver
-        self._runner = runner_of(find, names)
+        self._find = find
+        self._runner = runner_of(self._sought, names)
+        self.seekers: list[Callable[[], None]] = []
         self._is_introduced = False
         self._wanted: dict[str, TaskRequest] = {}
         self._told: dict[str, tuple[TaskRequest, str]] = {}
@@ -46,6 +48,13 @@ class Relay:
 
     def unregister(self, name: str) -> None:
         self._wanted.pop(name, None)
+
+    def _sought(self, name: str) -> Task | None:
+        """The task of that name, also one that the `seekers` define when they are asked for it."""
+        if self._find(name) is None:
+            for seeker in tuple(self.seekers):
+                seeker()
+        return self._find(name)
 
     def own(self, origin: str, *, is_whole: bool) -> None:
         """A driver of three methods cannot be asked what it has, so what earlier processes left there is its own."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from taskmanager.serving import serve
 from taskmanager.tasks.board import board_of
@@ -13,11 +13,15 @@ from taskmanager.tasks.driver import TaskDriver
 __all__ = ["serve_driver"]
 
 
-def serve_driver(driver: TaskDriver, began: Callable[[], None] = lambda: None) -> None:
+def serve_driver(
+    driver: TaskDriver,
+    began: Callable[[], None] = lambda: None,
+    beside: AbstractAsyncContextManager[object] | None = None,
+) -> None:
     """Starts it, says that it `began`, and serves until SIGINT or SIGTERM, then calls its `stop`; a third ends the
-    process.
+    process. `beside` lasts as long as it is served.
     """
-    serve(_alive(driver), lambda: None, began)
+    serve(_alive(driver), lambda: None, began, beside=beside)
 
 
 @asynccontextmanager

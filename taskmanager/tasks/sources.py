@@ -1,8 +1,9 @@
 """The files of one folder as modules: found, compiled, run, and each one's definitions collected.
 
 They are modules of a private package, so they clobber nobody's and nobody theirs. They import one another and their
-helpers relatively (`from ._shared import rates`), everything else as ever. They are compiled from their text each time:
-Python's own cache goes by the second in which a file was saved, and a reload may be quicker.
+helpers relatively (`from ._shared import rates`), everything else as ever. They are compiled from the texts that the
+load has read, so a file that is saved meanwhile is taken as it was, and by the next load as it is. Python's own cache
+is left out: it goes by the second in which a file was saved, and a reload may be quicker.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import importlib.util
 import inspect
 import itertools
 import sys
-import traceback
 from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,8 +23,9 @@ from weakref import WeakValueDictionary
 
 from taskmanager.tasks.board import collecting
 from taskmanager.tasks.definitions import Task
+from taskmanager.tasks.texts import Texts, is_helper, module_name
 
-__all__ = ["Package", "Source", "is_helper", "line_of"]
+__all__ = ["Package", "Source"]
 
 
 @dataclass(slots=True)
@@ -65,6 +66,10 @@ class Package:
         self._place = place
         self._origin = origin
         self._run: dict[str, Source] = {}
+        self._texts: Texts = {}
+        self._forgotten: dict[str, ModuleType] = {}
+        self._stale: set[str] = set()
+        self._bringers: dict[str, str] = {}
         self._name = f"_taskmanager_tasks_{next(Package._numbers)}"
         package = sys.modules[self._name] = ModuleType(self._name)
         package.__path__ = []  # a package has one; where its modules are, the finder says
@@ -77,22 +82,65 @@ class Package:
         importlib.import_module(self._module(stem))
         return self._run[stem]
 
-    def forget(self, kept: Container[str]) -> None:
-        """All modules but those of these stems are imported anew; who runs holds on to what it has."""
-        self._run = {}
-        for name in [name for name in sys.modules if name.startswith(f"{self._name}.")]:
-            if not any(name == self._module(stem) for stem in self._stems() if stem in kept):
+    def forget(self, texts: Texts, kept: Container[str], *, helpers: bool) -> None:
+        """All files but those of these stems are to be imported anew, with these texts, and if so, the helpers too.
+
+        A helper that is the same stays as it is, with what it holds, unless it brought tasks to a file that runs anew.
+        """
+        self._run, self._texts, self._forgotten = {}, texts, {}
+        for name, module in [(name, module) for name, module in sys.modules.items() if self._has(name)]:
+            path = Path(module.__file__ or "")
+            if self.is_task(path):
+                stays = path.stem in kept
+            else:
+                bringer = self._bringers.get(name)
+                stays = not helpers and name not in self._stale and (bringer is None or bringer in kept)
+            if not stays:
+                self._forgotten[name] = module
                 del sys.modules[name]
+                self._bind(name, None)
+        self._stale.clear()
 
-    def restore(self, source: Source) -> None:
-        """An earlier module is in force again."""
-        sys.modules[source.module.__name__] = source.module
+    def restore(self) -> None:
+        """Of what could not be imported anew the earlier module is in force again: whoever runs may still ask for it.
 
-    def find(self, name: str) -> Path | None:
-        """The file, or the `__init__.py` of the folder, that is a module of that name in here."""
-        direct = (self._place / f"{name}.py", self._place / name / "__init__.py")
-        spelt = (self._place / f"{stem}.py" for stem in self._stems() if _module_name(stem) == name)
+        The next load tries again.
+        """
+        for name, module in self._forgotten.items():
+            if name not in sys.modules and Path(module.__file__ or "") in self._texts:
+                sys.modules[name] = module
+                self._bind(name, module)
+                self._stale.add(name)
+        self._forgotten = {}
+
+    def find(self, *names: str) -> Path | None:
+        """The file, or the `__init__.py` of the folder, that is a module of that name in here, or deeper."""
+        *folders, name = names
+        folder = self._place.joinpath(*folders)
+        direct = (folder / f"{name}.py", folder / name / "__init__.py")
+        spelt = () if folders else (self._place / f"{stem}.py" for stem in self._stems() if module_name(stem) == name)
         return next((path for path in (*direct, *spelt) if path.is_file()), None)
+
+    def text(self, path: Path) -> bytes | None:
+        """What the load has read of a file; None where it has not, or could not."""
+        return self._texts.get(path)
+
+    def is_task(self, path: Path) -> bool:
+        """Whether a file is one of those that define tasks, and none that they import."""
+        return path.parent == self._place and not is_helper(path)
+
+    @contextmanager
+    def bringing(self, name: str) -> Iterator[None]:
+        """Around the run of a helper: what it defines is its importer's, and where that runs anew, so does this."""
+        importer = collecting.get()
+        if not isinstance(importer, Source):
+            yield
+            return
+        before = len(importer.tasks), len(importer.open)
+        self._bringers.pop(name, None)
+        yield
+        if before != (len(importer.tasks), len(importer.open)):
+            self._bringers[name] = Path(importer.module.__file__ or "").stem
 
     @contextmanager
     def collecting(self, module: ModuleType, stem: str) -> Iterator[None]:
@@ -109,7 +157,19 @@ class Package:
         return sorted(path.stem for path in self._place.glob("*.py"))
 
     def _module(self, stem: str) -> str:
-        return f"{self._name}.{_module_name(stem)}"
+        return f"{self._name}.{module_name(stem)}"
+
+    def _has(self, name: str) -> bool:
+        return name.startswith(f"{self._name}.")
+
+    def _bind(self, name: str, module: ModuleType | None) -> None:
+        """Its package names it as Python would have it: `from . import name` asks there first."""
+        parent, _, leaf = name.rpartition(".")
+        names = vars(sys.modules.get(parent, self._forgotten.get(parent)))
+        if module is not None:
+            names[leaf] = module
+        elif isinstance(names.get(leaf), ModuleType):
+            del names[leaf]
 
 
 class _Loader(SourceFileLoader):
@@ -121,13 +181,15 @@ class _Loader(SourceFileLoader):
         self._file = path
 
     def get_code(self, fullname: str) -> CodeType | None:
-        return self.source_to_code(self.get_data(self.path), self.path)
+        text = self._package.text(self._file)
+        return self.source_to_code(self.get_data(self.path) if text is None else text, self.path)
 
     def exec_module(self, module: ModuleType) -> None:
-        if is_helper(self._file):
-            super().exec_module(module)  # what it defines is its importer's
-            return
-        with self._package.collecting(module, self._file.stem):
+        if self._package.is_task(self._file):
+            around = self._package.collecting(module, self._file.stem)
+        else:
+            around = self._package.bringing(module.__name__)
+        with around:
             super().exec_module(module)
 
 
@@ -135,9 +197,9 @@ class _Finder:
     """Finds the modules of our packages and no others."""
 
     def find_spec(self, fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:
-        parent, _, name = fullname.rpartition(".")
-        package = _packages.get(parent)
-        found = None if package is None else package.find(name)
+        top, *names = fullname.split(".")
+        package = _packages.get(top) if names else None
+        found = None if package is None else package.find(*names)
         if package is None or found is None:
             return None
         inner = [str(found.parent)] if found.name == "__init__.py" else None
@@ -147,20 +209,3 @@ class _Finder:
 
 _FINDER = _Finder()
 _packages: WeakValueDictionary[str, Package] = WeakValueDictionary()
-
-
-def is_helper(path: Path) -> bool:
-    """Whether a file is for task files to import and is none itself."""
-    return path.name.startswith("_")
-
-
-def line_of(error: BaseException, path: Path) -> int | None:
-    """The line of that file at which it happened."""
-    if isinstance(error, SyntaxError) and error.filename == str(path):
-        return error.lineno
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-    return lines[-1] if lines else None
-
-
-def _module_name(stem: str) -> str:
-    return stem.replace(".", "_")

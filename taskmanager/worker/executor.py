@@ -53,6 +53,8 @@ class Executor:
         """Runs one attempt and hands its settlement on. Raises nothing but a cancellation meant for this very task."""
         claim = attempt.claim
         route = self._route(claim)
+        if route.registration is None and self._worker.app.registry.seek():
+            route = self._route(claim)
         if route.registration is None:
             reason = self._unhandled(claim)
             attempt.error = UsageError(reason)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from taskmanager.tasks import forget_tasks
+from tests.tasks.worlds import Files
 
 
 @pytest.fixture(autouse=True)
@@ -19,6 +20,11 @@ def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     forget_tasks()
     yield
     forget_tasks()
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    return Files(tmp_path)
 
 
 @pytest.hookimpl(tryfirst=True)

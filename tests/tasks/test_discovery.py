@@ -11,31 +11,7 @@ import pytest
 from taskmanager.errors import UsageError
 from taskmanager.manager import app_of
 from taskmanager.tasks import ManagerDriver, load_tasks, task
-from tests.tasks.worlds import driver_in_force, runs, world
-
-HEAD = "from taskmanager.tasks import task\n"
-
-
-class Files:
-    """The folder app/tasks of an application."""
-
-    def __init__(self, root: Path) -> None:
-        self.folder = root / "app" / "tasks"
-        self.folder.mkdir(parents=True)
-
-    def write(self, name: str, *lines: str) -> None:
-        (self.folder / name).write_text(HEAD + "\n".join(lines) + "\n")
-
-    def define(self, name: str, *tasks: str, words: str = "") -> None:
-        self.write(name, *(f"task(name={one!r}, execute=lambda ctx: {name!r}{words})" for one in tasks))
-
-    def remove(self, name: str) -> None:
-        (self.folder / name).unlink()
-
-
-@pytest.fixture
-def files(tmp_path: Path) -> Files:
-    return Files(tmp_path)
+from tests.tasks.worlds import Files, driver_in_force, runs, world
 
 
 def events(driver: ManagerDriver) -> list[str]:
@@ -205,6 +181,27 @@ def test_a_saved_file_replaces_its_tasks_at_once_and_those_of_others_stay(files:
         files.define("b.py", "second")
         assert load_tasks().changed == (("first", "second") if number == 1 else ("first",))
         assert returned(driver, "first") == number
+
+
+def test_a_task_that_is_replaced_has_a_handler_at_every_moment(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = driver_in_force()
+    registry = app_of(driver.manager).registry
+    found: list[bool] = []
+    removed: list[str] = []
+
+    def look(_: object) -> None:
+        found.append(registry.find("default", "first") is not None)
+
+    monkeypatch.setattr(sys, "look", look, raising=False)
+    monkeypatch.setattr(registry, "remove", lambda queue, event: removed.append(event))
+    registry.listen(look)
+    for number, name in enumerate(("a.py", "a.py", "b.py")):  # saved, saved again, and moved
+        for path in files.folder.iterdir():
+            path.unlink()
+        files.write(name, "import sys", "sys.look(0)", "task(name='first', execute=print)", f"sys.look({number})")
+        load_tasks()
+    assert found == [False, False, True, True, True, True, True, True, True]
+    assert removed == []
 
 
 def test_a_renamed_task_and_a_renamed_or_removed_file_leave_nothing(files: Files) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from simulation import Simulation
@@ -12,6 +13,7 @@ from taskmanager.tasks import ManagerDriver, MemoryDriver, set_driver
 
 PATIENCE_S = 20.0
 START = datetime(2026, 3, 1, tzinfo=UTC)
+HEAD = "from taskmanager.tasks import task\n"
 
 
 def at(**parts: float) -> datetime:
@@ -45,3 +47,20 @@ async def until(claim: Callable[[], object]) -> None:
     async with asyncio.timeout(PATIENCE_S):
         while not claim():  # noqa: ASYNC110 - the thing is told by a worker, or by nobody
             await asyncio.sleep(0.002)
+
+
+class Files:
+    """A folder of task files, app/tasks of an application."""
+
+    def __init__(self, root: Path, name: str = "app/tasks") -> None:
+        self.folder = root / name
+        self.folder.mkdir(parents=True)
+
+    def write(self, name: str, *lines: str) -> None:
+        (self.folder / name).write_text(HEAD + "\n".join(lines) + "\n")
+
+    def define(self, name: str, *tasks: str, words: str = "") -> None:
+        self.write(name, *(f"task(name={one!r}, execute=lambda ctx: {name!r}{words})" for one in tasks))
+
+    def remove(self, name: str) -> None:
+        (self.folder / name).unlink()

@@ -149,11 +149,11 @@ async def test_a_task_that_moves_to_another_folder_is_served_all_the_while(files
 
 async def test_a_date_that_has_run_does_not_run_again_when_its_file_is_saved(files: Files) -> None:
     ran: list[str] = []
-    soon = "from datetime import UTC, datetime, timedelta\nsoon = datetime.now(UTC) + timedelta(milliseconds=100)"
+    soon = "from datetime import UTC, datetime, timedelta\nsoon = datetime.now(UTC) + timedelta(seconds=1)"
     files.write("_soon.py", soon)
     lines = "from ._soon import soon", "task(name='once', schedule=soon, execute=lambda ctx: ctx.ran.append({0!r}))"
-    files.write("a.py", lines[0], lines[1].format("old"), "task(name='version', execute=lambda ctx: 1)")
     async with served(ctx={"ran": ran}) as driver:
+        files.write("a.py", lines[0], lines[1].format("old"), "task(name='version', execute=lambda ctx: 1)")
         await until(lambda: ran)
         files.write("a.py", lines[0], lines[1].format("new"), "task(name='version', execute=lambda ctx: 2)")
         await until_it_returns(driver, "version", 2)

@@ -140,7 +140,7 @@ class Registry:
 
     @property
     def has_origins(self) -> bool:
-        return bool(self._origins)
+        return bool(self._origins) or any(one.origin is not None for one in self._registrations.values())
 
     def find(self, queue: str, event: str) -> Registration | None:
         return self._registrations.get((queue, event))

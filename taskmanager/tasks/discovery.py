@@ -78,20 +78,31 @@ def load_tasks(folder: str | os.PathLike[str] = "app/tasks") -> Loading:
 
     Names that begin with `_` are left out, and a missing folder is an empty one. The tasks are defined when this
     returns; where the driver runs already, awaiting the report waits until its store has heard. What is wrong in a file
-    is in the report and in the log, and not raised. Raises `UsageError` where `folder` is a file.
+    is in the report and in the log, and not raised. The store knows a folder by the last two parts of its path. Raises
+    `UsageError` where `folder` is a file, or ends like another that is loaded.
     """
+    if not os.fspath(folder):
+        raise UsageError(f"folder must be a folder of task files such as 'app/tasks', got {folder!r}")
     board = board_in_force()
     place = Path(folder).resolve()
     if place.exists() and not place.is_dir():
         raise UsageError(f"folder must be a folder of task files, got the file {os.fspath(folder)!r}")
     known = board.folders.get(str(place))
     if not isinstance(known, Folder):
-        known = board.folders[str(place)] = Folder(board, Path(os.path.normpath(folder)).as_posix(), place)
+        name = "/".join(place.parts[-2:])
+        known = Folder(board, name, place)
+        if any(other.origin == known.origin for other in board.folders.values()):
+            raise UsageError(
+                f"folder {os.fspath(folder)!r} ends in {name!r} like one that is loaded; rename one of them"
+            )
+        board.folders[str(place)] = known
     return known.load()
 
 
 class Folder:
-    """One folder on one board. `name` is it as it was given, `place` where it is."""
+    """One folder on one board. `place` is where it is; `name`, the end of that, is what the store knows it by, so that
+    an application may move.
+    """
 
     def __init__(self, board: Board, name: str, place: Path) -> None:
         self.origin = f"tasks:{name}"

@@ -27,7 +27,7 @@ from taskmanager.engine import DUE_LIMIT
 from taskmanager.errors import Discard, RetryLater, UsageError
 from taskmanager.job import State
 from taskmanager.manager import TaskManager, app_of, seat_of
-from taskmanager.policy.admission import check_queue
+from taskmanager.policy.admission import check_id, check_queue
 from taskmanager.policy.cron import Once, Repeat, RepeatOnce
 from taskmanager.registry import Registration
 from taskmanager.tasks.definitions import Task, TaskContext, check_task_context
@@ -46,6 +46,8 @@ log = logging.getLogger("taskmanager")
 CONCURRENCY = 10
 """Runs at the same time, where a driver makes its own TaskManager: tasks mostly wait."""
 
+_IN_CODE = "tasks"
+"""The origin of tasks that are in no loaded file: of those nobody knows whether they are all there are."""
 _IDENTIFIER = re.compile(r"task:.+:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -127,7 +129,7 @@ class ManagerDriver:
             return result
 
         registration = Registration.of(run, task.name, self._queue, repeat=_repeat_of(task))
-        self._registrations[task.name] = registration = replace(registration, origin=task.origin)
+        self._registrations[task.name] = registration = replace(registration, origin=task.origin or _IN_CODE)
         self._app.registry.add(registration)
 
     def refusal(self, name: str) -> str | None:
@@ -186,7 +188,11 @@ class ManagerDriver:
 
     async def delete(self, identifier: str) -> None:
         """Ends what `create` began under that identifier, and takes back what of it still waits."""
-        if _IDENTIFIER.fullmatch(identifier) is None:
+        try:
+            known = _IDENTIFIER.fullmatch(check_id(identifier))
+        except UsageError:
+            known = None  # what cannot be an identifier is none that exists
+        if known is None:
             return
         was_schedule = await self._manager.unschedule(identifier, self._queue)
         await self._take_back(identifier)

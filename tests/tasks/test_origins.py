@@ -98,7 +98,7 @@ def test_a_task_that_was_not_loaded_from_a_file_is_never_dropped(home: Home) -> 
     driver = driver_in_force()
     task(name="inline", schedule="@daily", execute=print)
     with world(driver, START, engine=home.engine) as sim:
-        assert [one.origin for one in sim.schedules()] == [None]
+        assert [one.origin for one in sim.schedules()] == ["tasks"]
     with home.start("app/tasks") as sim:
         assert names(sim) == ["a", "inline"]
 
@@ -178,4 +178,26 @@ def test_forgetting_the_tasks_drops_nothing(home: Home) -> None:
     load_tasks("app/tasks")
     forget_tasks()
     with world(driver, home.now + timedelta(days=1), engine=home.engine) as sim:
+        assert names(sim) == ["a"]
+
+
+def test_a_task_in_code_that_has_lost_its_schedule_runs_by_it_no_more(home: Home) -> None:
+    for schedule, left in (("@daily", ["inline"]), (None, [])):
+        forget_tasks()
+        driver = driver_in_force()
+        task(name="inline", schedule=schedule, execute=print)
+        with world(driver, START, engine=home.engine) as sim:
+            assert names(sim) == left
+
+
+def test_a_folder_that_is_loaded_by_another_path_is_the_same_folder(home: Home) -> None:
+    home.write("app/tasks/a.py", "a")
+    home.write("app/tasks/b.py", "b")
+    with home.start("app/tasks") as sim:
+        assert names(sim) == ["a", "b"]
+    (home.root / "app/tasks/b.py").unlink()
+    moved = home.root / "release-2"
+    moved.mkdir()
+    (home.root / "app").rename(moved / "app")
+    with home.start(str(moved / "app/tasks")) as sim:
         assert names(sim) == ["a"]

@@ -138,9 +138,14 @@ def board_in_force() -> Board:
 
 def board_of(driver: TaskDriver | ManagerDriver) -> Board:
     """That of a driver, whether or not it is in force; one that was never set is set thereby."""
-    if all(one.driver is not driver for one in _boards):
+    if not is_set(driver):
         set_driver(driver)
     return next(one for one in _boards if one.driver is driver)
+
+
+def is_set(driver: TaskDriver | ManagerDriver) -> bool:
+    """Whether it was set, and so has a board, though another one may be in force."""
+    return any(one.driver is driver for one in _boards)
 
 
 def current_driver() -> TaskDriver | None:

@@ -1,7 +1,8 @@
 """A driver of tasks over BullMQ, the job queue of the Node world, through its own package for Python.
 
 Tasks are jobs of one queue, laid out as CommandKit lays them out: what is created here a Node worker runs, and what
-Node adds is run here. Which tasks there are, this side knows by its runner; a job of any other name fails.
+Node adds is run here. Which tasks there are, this side knows by its runner; a job of any other name fails. Before it
+has one it takes no job, for what waits in the queue may be a task that is about to be known.
 
 The promises are BullMQ's. A run is at least once: where a worker dies, BullMQ's stalled check (`stalledInterval`, 30 s)
 gives its job to another, and fails it when that happens twice. Delays are measured by the workers' clocks. The next
@@ -11,6 +12,7 @@ occurrence of a cron is added when the one before begins, so of those that fell 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from importlib import import_module
 from types import TracebackType
@@ -20,9 +22,11 @@ from taskmanager.clock import duration_ms
 from taskmanager.errors import UsageError
 from taskmanager.policy.admission import check_queue
 from taskmanager.policy.checks import check_whole
+from taskmanager.tasks.board import board_of, is_set
 from taskmanager.tasks.bullmq.connection import Server
 from taskmanager.tasks.definitions import check_task_context
 from taskmanager.tasks.driver import TaskRequest, TaskRunner
+from taskmanager.tasks.serving import serve_driver
 
 if TYPE_CHECKING:
     from taskmanager.tasks.bullmq.registrations import Registrations
@@ -30,9 +34,12 @@ if TYPE_CHECKING:
 
 __all__ = ["BullMQDriver"]
 
+_log = logging.getLogger("taskmanager")
+
 
 class BullMQDriver:
-    """Keeps tasks in a BullMQ queue; between `start()` and `stop()`, or inside `async with`, runs those that are due.
+    """Keeps tasks in a BullMQ queue, and runs those that are due: by `run()`, inside `async with`, or from `start()` to
+    `stop()`.
 
     `connection` is a URL (`redis://user:password@host:6379/0`) or a mapping of redis-py's words; these may also be
     given by name: `BullMQDriver(host="redis", port=6379, password=...)`. By default it is localhost:6379. `queue` and
@@ -84,36 +91,46 @@ class BullMQDriver:
             await self._registered().delete(identifier)
 
     def set_task_runner(self, runner: TaskRunner) -> None:
-        """Takes the function that each due job is given to."""
+        """Takes the function that each due job is given to. A started driver takes its first job then."""
         self._runner = runner
+        if self._runs is not None:
+            self._runs.introduce(runner)
 
     # ---- life
 
     async def start(self) -> None:
-        """Starts a BullMQ worker; a started driver stays as it is."""
-        from taskmanager.tasks.bullmq.runs import Runs
+        """Writes the schedules of the tasks it has, then starts a BullMQ worker; a started driver stays as it is.
 
+        A driver that was never set knows no task: it warns, and takes no job until `set_driver` gives it its tasks.
+        """
         if self._runs is not None:
             return
         await self._server.greet()
-        runs = Runs(self._due, self._context, self._grace_s)
-        client = self._server.client(waits=True)
         try:
-            with self._server.in_our_words():
-                await runs.begin(self.queue, self.prefix, client, self._concurrency)
+            if is_set(self):
+                await board_of(self).hands.settle()
+            self._runs = await self._begun()
         except BaseException:
-            await client.aclose()
+            await self._close_registrations()
             raise
-        self._runs = runs
+        if self._runner is None:
+            _log.warning("%r takes no job yet; set_driver(driver) gives it its tasks", self)
+        else:
+            self._runs.introduce(self._runner)
 
     async def stop(self) -> None:
         """Takes no more jobs, waits for those that run (see `grace`), and closes all connections; may be repeated."""
         runs, self._runs = self._runs, None
-        registrations, self._registrations = self._registrations, None
         if runs is not None:
             await runs.end()
-        if registrations is not None:
-            await registrations.close()
+        await self._close_registrations()
+
+    def run(self) -> None:
+        """Serves until SIGINT or SIGTERM, then stops; `taskmanager run app.py:driver` does the same.
+
+        Raises `UsageError` inside a running event loop, and in a thread that hears no signals.
+        """
+        serve_driver(self)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -126,10 +143,23 @@ class BullMQDriver:
 
     # ---- within
 
-    def _due(self) -> TaskRunner:
-        if self._runner is None:
-            raise UsageError("a job is due and this driver has no runner; set_driver(driver) gives it one")
-        return self._runner
+    async def _begun(self) -> Runs:
+        from taskmanager.tasks.bullmq.runs import Runs
+
+        runs = Runs(self._context, self._grace_s)
+        client = self._server.client(waits=True)
+        try:
+            with self._server.in_our_words():
+                await runs.begin(self.queue, self.prefix, client, self._concurrency)
+        except BaseException:
+            await client.aclose()
+            raise
+        return runs
+
+    async def _close_registrations(self) -> None:
+        registrations, self._registrations = self._registrations, None
+        if registrations is not None:
+            await registrations.close()
 
     def _registered(self) -> Registrations:
         """What writes into the queue, made anew in a new event loop: connections belong to theirs."""

@@ -8,6 +8,7 @@ A task's own schedule, `refresh@static`, is always a scheduler: it outlives its 
 static date is one that runs once (`limit: 1`) and then stays as the memory of that. So registering again what is there
 writes nothing; that matters, because to write a scheduler again would throw away an occurrence that fell due while
 nobody was there to run it. Between looking and writing no other process may register the same name: a lock sees to it.
+A schedule that has no spelling in BullMQ is logged and not written; whoever asks by `create_task` is refused.
 
 Ids have no colon, which BullMQ keeps for its own: jobs of a scheduler are `repeat:<its id>:<due, in ms>`.
 """
@@ -23,6 +24,7 @@ from bullmq.job_scheduler import JobScheduler  # type: ignore[import-untyped]
 
 from taskmanager.clock import SystemClock, iso
 from taskmanager.codec import new_id
+from taskmanager.errors import UsageError
 from taskmanager.job import State
 from taskmanager.tasks.bullmq.connection import REPLY_S
 from taskmanager.tasks.bullmq.crons import next_run, stored_pattern
@@ -79,7 +81,12 @@ class Registrations:
 
     async def _keep(self, request: TaskRequest, schedule: CronSchedule | DateSchedule) -> str:
         identifier = _identifier(request.name, "static")
-        wanted = _repeat(schedule)
+        try:
+            wanted = _repeat(schedule)
+        except UsageError as error:
+            # Raised, it would keep the tasks beside this one from being served.
+            _log.error("task %r: its schedule is refused, and what the queue has of it stays: %s", request.name, error)
+            return identifier
         turn = f"{self._queue.qualifiedName}:registering:{identifier}"
         async with self._client.lock(turn, timeout=4 * REPLY_S, sleep=0.01):
             kept = await self._scheduler(identifier)

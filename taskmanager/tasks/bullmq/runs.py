@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -52,17 +51,18 @@ class _Worker(Worker):  # type: ignore[misc]  # bullmq ships no types
 
 
 class Runs:
-    """A worker of one queue, which serves from `begin` to `end`, in one event loop."""
+    """A worker of one queue, in one event loop: there from `begin` to `end`, it takes jobs once it has a runner."""
 
-    def __init__(self, runner: Callable[[], TaskRunner], context: object, grace_s: float) -> None:
-        self._runner = runner
+    def __init__(self, context: object, grace_s: float) -> None:
+        self._runner: TaskRunner
+        self._is_introduced = asyncio.Event()
         self._context = context
         self._grace_s = grace_s
         self._running: set[asyncio.Task[bool]] = set()
         self._is_ending = False
 
     async def begin(self, queue: str, prefix: str, client: Any, concurrency: int) -> None:
-        """Starts the worker; `end` ends the client too."""
+        """Connects the worker; `end` ends the client too."""
         options = {
             "connection": client,
             "prefix": prefix,
@@ -77,8 +77,17 @@ class Runs:
         self._worker.on("stalled", self._lost)
         # Until the worker knows the server's version it waits for whole seconds, and a delayed job runs that much late.
         await self._worker.blockingRedisConnection.getRedisVersion()
-        self._serving = asyncio.ensure_future(self._worker.run())
+        self._serving = asyncio.ensure_future(self._serve())
         self._serving.add_done_callback(self._served)
+
+    def introduce(self, runner: TaskRunner) -> None:
+        """Runs are given to this runner from now on."""
+        self._runner = runner
+        self._is_introduced.set()
+
+    async def _serve(self) -> None:
+        await self._is_introduced.wait()
+        await self._worker.run()
 
     async def end(self) -> None:
         """Takes no more jobs, gives those that run their grace, gives back what runs still, and closes.
@@ -144,7 +153,7 @@ class Runs:
         return await self._ended(job, token, run)
 
     async def _executed(self, run: TaskRun) -> bool:
-        return await self._runner()(run)
+        return await self._runner(run)
 
     async def _ended(self, job: Any, token: str, run: asyncio.Task[bool]) -> str | None:
         try:

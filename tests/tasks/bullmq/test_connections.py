@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import sys
 from collections.abc import Iterator
 from time import monotonic
@@ -13,7 +14,7 @@ from taskmanager.errors import EngineUnavailable, UsageError
 from taskmanager.tasks import Task, TaskRequest
 from taskmanager.tasks.bullmq import BullMQDriver
 from tests.servers import Server, server_kinds
-from tests.tasks.bullmq.world import Queue, Ran, driver
+from tests.tasks.bullmq.world import Ran, driver
 
 
 @pytest.fixture
@@ -98,6 +99,21 @@ def test_a_connection_that_cannot_be_meant_is_refused_without_its_password(
         ({"grace": -1}, "grace"),
         ({"ctx": {"data": 1}}, "ctx"),
         ({"retry": 3}, "connection has no 'retry'"),
+        ({"grace": "long"}, "grace"),
+        ({"port": "x"}, "port must be a whole number from 1 to 65535, got 'x'"),
+        ({"port": None}, "port"),
+        ({"port": 70_000}, "port"),
+        ({"connection": {"port": "x"}}, "port"),
+        ({"db": "x"}, "db"),
+        ({"host": 5}, "host must be a text"),
+        ({"host": ""}, "host must be a text"),
+        ({"password": 5}, "password must be a text or bytes, got a value of type int"),
+        ({"socket_timeout": "5"}, "socket_timeout"),
+        ({"ssl": "no"}, "ssl must be True or False"),
+        ({"ssl": True, "ssl_cert_reqs": "some"}, "connection must be .* got ssl, ssl_cert_reqs: .*some"),
+        ({"protocol": 4}, "protocol"),
+        ({"connection": "redis://localhost?port=x"}, "connection must be .*'x'"),
+        ({"connection": "redis://localhost?hots=x"}, "connection must be .*hots"),
     ],
     ids=str,
 )
@@ -106,17 +122,19 @@ def test_options_are_refused_by_their_names(options: dict[str, Any], words: str)
         BullMQDriver(**options)
 
 
+def test_words_that_redis_py_takes_none_for_may_be_none() -> None:
+    words: dict[str, Any] = {"password": None, "username": None, "socket_timeout": None, "max_connections": None}
+    assert "localhost:6379" in repr(BullMQDriver(**words))
+
+
+def test_words_of_tls_may_be_those_of_the_standard_library() -> None:
+    assert "localhost:6379" in repr(BullMQDriver(ssl=True, ssl_cert_reqs=ssl.CERT_NONE, ssl_check_hostname=False))
+
+
 def test_without_its_package_the_driver_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "bullmq", None)  # what an import meets where there is none
     with pytest.raises(UsageError, match=r"pip install 'taskmanager\[bullmq\]'"):
         BullMQDriver()
-
-
-async def test_a_job_that_is_due_before_there_is_a_runner_fails_and_says_what_is_missing(server: Server) -> None:
-    queue = Queue(server)
-    async with BullMQDriver(host="127.0.0.1", port=server.port) as ours:
-        ended = await queue.ended(await ours.create(TaskRequest("reminder", {})))
-    assert "set_driver" in ended["failedReason"]
 
 
 async def test_another_programs_keys_are_told_apart(server: Server) -> None:

@@ -74,14 +74,14 @@ def test_a_fresh_world_begins_anew_in_the_store_that_an_earlier_one_left(tmp_pat
             assert {len(sim.logs(job.id)) for job in sim.jobs(state="completed")} == {1}
             return [str(step) for step in sim.timeline]
 
-    for engine in ("memory://kept", f"sqlite:///{tmp_path}/kept.db"):
+    for engine in ("memory://kept-by-a-world", f"sqlite:///{tmp_path}/kept.db"):
         one = steps(engine, "2026-05-01T00:00Z")
         assert steps(engine, "2026-06-01T00:00Z") != one
         assert steps(engine, "2026-05-01T00:00Z") == one
 
 
 def test_a_world_that_is_not_fresh_goes_on_with_what_an_earlier_one_left(tmp_path: Path) -> None:
-    for engine in ("memory://left", f"sqlite:///{tmp_path}/left.db"):
+    for engine in ("memory://left-by-a-world", f"sqlite:///{tmp_path}/left.db"):
         tm = TaskManager(db="memory://")
         tm.register_handler(lambda job: job.data["n"], "work")
         with Simulation(tm, engine=engine) as sim:

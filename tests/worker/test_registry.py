@@ -74,4 +74,20 @@ def test_of_an_origin_that_is_owned_the_store_keeps_what_is_registered_and_nothi
         left = {(one.queue, one.name) for one in sim.schedules()}
         assert left == {("default", "kept"), ("default", "theirs"), ("default", "nobodys"), ("second", "gone")}
         registry.own("default", "mine", owned=False)
-        assert not registry.has_origins
+        assert not registry.owns("default", "mine")
+
+
+def test_of_an_origin_that_is_not_owned_only_who_is_there_without_a_schedule_loses_it() -> None:
+    tm = app()
+    for name, repeat in (("kept", "@daily"), ("plain", None)):
+        registration = Registration.of(wait, name, repeat=repeat)
+        app_of(tm).registry.add(replace(registration, origin="mine"))
+    with Simulation(tm, workers=0) as sim:
+
+        async def store() -> None:
+            for name, origin in (("kept", "mine"), ("plain", "mine"), ("gone", "mine"), ("theirs", "other")):
+                await seat_of(tm).client.emit("default", Plan(name, name, "@daily", "UTC", origin=origin))
+
+        sim.run(store())
+        sim.run(tm.start())
+        assert {one.name for one in sim.schedules()} == {"kept", "gone", "theirs"}

@@ -2,7 +2,8 @@
 
 Nearly every job ends so, and so this is the one path that reads and writes no more of a row than it must. It decides
 nothing: what is to be compared before (a cancel mark, a follow-up) concerns only runs that do not finish their job, or
-jobs that are not plain; those go through `settle`.
+jobs that are not plain; those go through `settle`. The history of a run that completed its job reads from the other
+columns (see `rows`), so none is written.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ from taskmanager.engines.rules.settle import letter, told
 from taskmanager.engines.sqlite import statements as sql
 from taskmanager.engines.sqlite.queue import Queue
 from taskmanager.engines.sqlite.rows import attempts_text, json_of, plain
-from taskmanager.job import AttemptInfo, Fact, State
+from taskmanager.job import AttemptInfo, Fact, Kind, State
 
 __all__ = ["PlainRun", "end_plainly"]
 
 _tuple = tuple.__new__
+_COMPLETED = Kind.COMPLETED
 
 
 class PlainRun(NamedTuple):
@@ -57,7 +59,10 @@ def end_plainly(queue: Queue, worker: str, run: PlainRun, settlement: Settlement
     facts.append(_tuple(Fact, (now, step, queue.name, run.event, run.id, run.attempt, worker, detail)))
     if run.losses:
         queue.tide += 1  # it counts as a suspect, and its worker may now be handed another
-    info = AttemptInfo(run.attempt, worker, run.started_at + settlement.unstarted_ms, now, step.value, error)
+    runs = None
+    if step is not _COMPLETED or error is not None or settlement.unstarted_ms:
+        began_at = run.started_at + settlement.unstarted_ms
+        runs = attempts_text([AttemptInfo(run.attempt, worker, began_at, now, step.value, error)])
     row = (
         to.value,
         run.failures + transition.failures,
@@ -68,7 +73,8 @@ def end_plainly(queue: Queue, worker: str, run: PlainRun, settlement: Settlement
         transition.result,
         None if error is None else json_of(error),
         reason,
-        attempts_text([info]),
+        runs,
+        worker if runs is None else None,
         run.place,
     )
     queue.end(run.serial, to, row)

@@ -17,6 +17,7 @@ from taskmanager.job import (
     DeadLetter,
     ErrorInfo,
     FollowUp,
+    Kind,
     Plan,
     Progress,
     RunOptions,
@@ -100,6 +101,7 @@ _progress_of = _reader(Progress)
 follow_up_of: Callable[[Any], FollowUp] = _reader(FollowUp)
 dead_letter_of: Callable[[Any], DeadLetter] = _reader(DeadLetter)
 _plan_of = _reader(Plan)
+_COMPLETED = Kind.COMPLETED.value  # a state and a step
 _OPTIONS: dict[str, RunOptions] = {}
 
 
@@ -148,6 +150,10 @@ def _job_of(row: Row, queue: str) -> StoredJob:
     sum_of_optional = (expires_at or 0) + (max_attempts or 0) + (started_at or 0) + (finished_at or 0)
     if type(sum_of_numbers + sum_of_optional) is not int:  # one look at all of them: a text does not add
         raise ValueError("not what was written")
+    runs = [] if attempts is None else _attempts_of(attempts)
+    if state == _COMPLETED and worker is not None and attempts is None:
+        # The plain end of its only run, which these columns tell whole.
+        runs, worker = [AttemptInfo(attempt, worker, started_at, finished_at, _COMPLETED)], None
     return StoredJob(
         id,
         queue,
@@ -179,7 +185,7 @@ def _job_of(row: Row, queue: str) -> StoredJob:
         result,
         None if error is None else _error_of(error),
         reason,
-        [] if attempts is None else _attempts_of(attempts),
+        runs,
         None if progress is None else _progress_of(progress),
         None if follow_up is None else follow_up_of(follow_up),
         None if dead_letter is None else dead_letter_of(dead_letter),

@@ -141,7 +141,8 @@ GET_RUNS = (
 """Of each run only what its plain end needs, and whether it may end so."""
 PUT_END = (
     "/* put_end */ UPDATE jobs SET state = ?, failures = ?, losses = ?, max_attempts = ?, lease = NULL,"
-    " finished_at = ?, ended = ?, result = ?, error = ?, reason = ?, attempts = ?, room = NULL WHERE place = ?"
+    " finished_at = ?, ended = ?, result = ?, error = ?, reason = ?, attempts = ?, worker = ?, room = NULL"
+    " WHERE place = ?"
 )
 """The plain end of a run: narrower than `PUT_JOB`, for it is the one that is written most."""
 PUT_LETTER = "/* put_letter */ UPDATE jobs SET dead_stream = ?, dead_letter = ? WHERE place = ?"

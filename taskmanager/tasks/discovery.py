@@ -84,7 +84,7 @@ def load_tasks(folder: str | os.PathLike[str] = "app/tasks") -> Loading:
     if not os.fspath(folder):
         raise UsageError(f"folder must be a folder of task files such as 'app/tasks', got {folder!r}")
     board = board_in_force()
-    place = Path(folder).resolve()
+    place = Path(os.path.abspath(folder))  # and no link followed: one that points elsewhere tomorrow is the same folder
     if place.exists() and not place.is_dir():
         raise UsageError(f"folder must be a folder of task files, got the file {os.fspath(folder)!r}")
     known = board.folders.get(str(place))
@@ -168,7 +168,9 @@ class Folder:
                 continue
             try:
                 self._sources[stem] = self._package.run(stem)
-            except (Exception, SystemExit) as error:
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # whatever a file raises is its own; it must not end who loads it
                 self._broken.add(stem)
                 broken.append(self._trouble(stem, error, known.get(stem)))
         self._package.restore()

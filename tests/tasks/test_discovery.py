@@ -109,6 +109,7 @@ def test_a_broken_file_is_reported_with_its_line_and_the_rest_load(
     files.write("comma.py", "task(name='comma' execute=print)")
     files.write("exits.py", "import sys", "sys.exit(3)")
     files.write("imports.py", "import nowhere_to_be_found")
+    files.write("panics.py", "class Panic(BaseException): ...", "raise Panic('from below')")
     files.write("sibling.py", "from a import x")
     files.write("words.py", "task(name='two words', execute=print)")
     files.define("z.py", "last")
@@ -120,10 +121,11 @@ def test_a_broken_file_is_reported_with_its_line_and_the_rest_load(
     assert told[1].startswith("comma.py:2: SyntaxError: ")
     assert told[2] == "exits.py:3: SystemExit: 3"
     assert told[3] == "imports.py:2: ModuleNotFoundError: No module named 'nowhere_to_be_found'"
-    assert told[4].startswith("sibling.py:2: ModuleNotFoundError: No module named 'a'; files of one folder")
-    assert told[5].startswith("words.py:2: UsageError: event name must be")
+    assert told[4] == "panics.py:3: Panic: from below"
+    assert told[5].startswith("sibling.py:2: ModuleNotFoundError: No module named 'a'; files of one folder")
+    assert told[6].startswith("words.py:2: UsageError: event name must be")
     assert not report.ok
-    assert caplog.text.count("Traceback") == 6
+    assert caplog.text.count("Traceback") == 7
 
 
 def test_a_second_task_of_a_name_is_refused_and_reported_and_the_first_wins(files: Files) -> None:

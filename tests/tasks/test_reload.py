@@ -421,3 +421,18 @@ async def test_a_fault_in_a_load_ends_nothing(
         files.define("a.py", "first")
         await until(lambda: defined() == ["first"])
         assert "LookupError: no luck" in told.text
+
+
+async def test_a_folder_that_is_a_link_is_followed_where_it_points_now(tmp_path: Path) -> None:
+    for release, value in (("v1", "old"), ("v2", "new")):
+        (tmp_path / release).mkdir()
+        text = "from taskmanager.tasks import task\n" + DAILY.format(f"of-{release}", "@daily", value)
+        (tmp_path / release / "a.py").write_text(text)
+    link, fresh = tmp_path / "tasks", tmp_path / "fresh"
+    link.symlink_to("v1")
+    async with served(str(link)) as driver:
+        await until_scheduled(driver, **{"of-v1": "@daily"})
+        fresh.symlink_to("v2")
+        fresh.replace(link)
+        await until_scheduled(driver, **{"of-v2": "@daily"})
+        assert await returned(driver, "of-v2") == "new"

@@ -220,11 +220,12 @@ class RedisEngine:
         return await self._bell.wait(seen, until)
 
     async def _glance(self, seen: Mapping[str, int]) -> Collection[str]:
-        """The queues whose tide is another now."""
+        """The queues whose tide is another now, or in which something has become due."""
         changed = []
         for queue, tide in seen.items():
-            now = await self._ask("HGET", self._layout.key(queue, "META"), "tide")
-            if int(now or 0) != tide:
+            risen = await self._ask("HGET", self._layout.key(queue, "META"), "tide")
+            due = await self._ask("ZRANGE", self._layout.key(queue, "DELAYED_SET"), 0, 0, "WITHSCORES")
+            if int(risen or 0) != tide or (due and float(due[1]) * 1000 <= self._now_us()):
                 changed.append(queue)
         if not seen:
             await asyncio.sleep(0)

@@ -57,6 +57,15 @@ async def test_a_moment_that_has_passed_is_not_waited_for(world: World) -> None:
     await returns(world.engine.wait({}, world.now))
 
 
+async def test_who_only_looks_hears_of_what_came_and_of_what_became_due_and_of_nothing_else(world: World) -> None:
+    seen = {queue: await tide_of(world, queue) for queue in ("busy", "late", "later", "quiet")}
+    await world.enqueue(emission("x"), queue="busy")
+    await world.enqueue(emission("x", delay_ms=50), queue="late")
+    await world.enqueue(emission("x", delay_ms=LATER), queue="later")
+    world.advance(100)
+    assert set(await returns(world.engine.wait(seen, 0))) == {"busy", "late"}
+
+
 async def test_a_tide_that_has_risen_is_not_waited_for(world: World) -> None:
     seen = {"q": await tide_of(world)}
     await world.add("x")

@@ -240,10 +240,10 @@ class Worker:
             self.client.notice(answer)
         self.janitor.learn(queue, answer)
         now, tide = self._tides.get(queue, (0, 0))
-        if answer.tide < tide and answer.now > now:
-            self._begin_again(queue)
-        elif answer.tide != tide and not answer.replayed:
+        if answer.tide > tide:
             self._tides[queue] = answer.now, answer.tide
+        elif answer.tide < tide and answer.now > now:  # else it may be an older answer, and the next will tell
+            self._begin_again(queue)
 
     def _begin_again(self, queue: str) -> None:
         """A tide only rises: where it fell, the store was emptied, and our handlers' schedules went with it."""

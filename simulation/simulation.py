@@ -81,6 +81,8 @@ class Simulation(Operations):
         if isinstance(seed, bool) or not isinstance(seed, int | str):
             raise UsageError(f"seed must be an integer or a text, got {seed!r}")
         whole(max_steps, "max_steps", 1, 10**12)
+        if not isinstance(fresh, bool):
+            raise UsageError(f"fresh must be True or False, got {fresh!r}")
         self._facts: list[Fact] = []
         self._clock = VirtualClock(start_us(start))
         store = open_engine(engine, self._clock, "engine")

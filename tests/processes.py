@@ -10,6 +10,7 @@ the pid it knows belongs to nobody else. Needs a POSIX shell and no rights.
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import signal
 import subprocess
@@ -79,6 +80,15 @@ class Guarded:
             if stream is not None:
                 with contextlib.suppress(BrokenPipeError):
                     stream.close()
+
+
+def is_gone(pid: int) -> bool:
+    """Whether no process has that number any more."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
 
 
 def remove(folder: Path) -> None:

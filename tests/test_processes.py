@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import is_gone
+
 PATIENCE_S = 20.0
 HEAD = """
 import os, signal, sys, time
@@ -76,14 +78,6 @@ def ground(tmp_path: Path) -> Iterator[Ground]:
     for process in ground.started:
         process.kill()
         process.communicate()
-
-
-def is_gone(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    return False
 
 
 def errors_of(process: subprocess.Popen[str]) -> str:

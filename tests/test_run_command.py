@@ -15,6 +15,7 @@ import pytest
 
 from taskmanager import TaskManager
 from tests.house.source import ROOT
+from tests.processes import is_gone
 from tests.servers import Server, Servers
 
 APP = """
@@ -127,14 +128,6 @@ def ground(tmp_path: Path, servers: Servers) -> Iterator[Ground]:
     for process in ground.started:
         process.kill()
         process.communicate()
-
-
-def is_gone(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    return False
 
 
 def test_a_burst_runs_what_is_there_and_ends(ground: Ground) -> None:

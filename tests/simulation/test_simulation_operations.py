@@ -275,5 +275,7 @@ def test_what_would_end_after_the_year_9999_ends_with_it_and_the_clock_does_not_
 
 @pytest.mark.parametrize("seed", [None, 1.5, [1], b"x", True])
 def test_a_seed_is_an_integer_or_a_text(seed: Any) -> None:
+    with pytest.raises(UsageError, match="fresh must be True or False, got 'yes'"):
+        Simulation(TaskManager(db="memory://"), fresh="yes")  # type: ignore[arg-type]  # what a user may write
     with pytest.raises(UsageError, match="seed must be an integer or a text"):
         Simulation(TaskManager("memory://"), seed=seed)

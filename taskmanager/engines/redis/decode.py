@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import json
 
 from taskmanager.engine import Settlement, Verdict
-from taskmanager.engines.redis.hashes import options_of, progress_of, word
+from taskmanager.engines.redis.hashes import options_of, progress_of, run_of, word
 from taskmanager.job import (
     DEFAULT_OPTIONS,
     Claim,
@@ -18,10 +18,10 @@ from taskmanager.job import (
     State,
 )
 
-__all__ = ["Late", "claims", "enqueue_facts", "enqueued", "facts", "settle_facts", "settled"]
+__all__ = ["Late", "claims", "enqueue_facts", "enqueued", "facts", "misplaced", "settle_facts", "settled"]
 
 _tuple = tuple.__new__
-PLAIN_VALUES, CLAIM_VALUES = 6, 14
+PLAIN_VALUES, CLAIM_VALUES = 3, 14
 FACT_VALUES = 4
 
 
@@ -78,11 +78,10 @@ def _detail(raw: bytes) -> dict[str, Any] | None:
 
 def enqueued(values: Sequence[Any], entries: Sequence[Any]) -> list[Verdict]:
     """The verdicts, from what follows the first facts of an answer."""
-    if len(values) == len(entries) and bytes not in map(type, values):
-        # Nothing but new waiting jobs, whose serials these are.
-        return [_tuple(Verdict, (Kind.EMITTED, one.id, serial)) for one, serial in zip(entries, values, strict=True)]
+    if values[0]:
+        return [_tuple(Verdict, (Kind.EMITTED, one.id, serial)) for serial, one in enumerate(entries, values[0])]
     verdicts = []
-    at = 0
+    at = 1
     for entry in entries:
         value = values[at]
         at += 1
@@ -97,8 +96,10 @@ def enqueued(values: Sequence[Any], entries: Sequence[Any]) -> list[Verdict]:
 
 def enqueue_facts(values: Sequence[Any], entries: Sequence[Any], now: int, queue: str) -> list[Fact]:
     """The facts of the entries, from the same values."""
+    if values[0]:
+        return [Fact(now, Kind.EMITTED, queue, entry.event, entry.id) for entry in entries]
     told: list[Fact] = []
-    at = 0
+    at = 1
     for entry in entries:
         value = values[at]
         at += 1
@@ -112,7 +113,7 @@ def enqueue_facts(values: Sequence[Any], entries: Sequence[Any], now: int, queue
 
 
 def claims(values: Sequence[Any], queue: str, now: int) -> list[Claim]:
-    """Claims, from six values each, or fourteen where the first is negative."""
+    """Claims, from three values each, or fourteen where the first is negative."""
     made = []
     at, end = 0, len(values)
     while at < end:
@@ -120,7 +121,8 @@ def claims(values: Sequence[Any], queue: str, now: int) -> list[Claim]:
             made.append(_claim(queue, *values[at : at + CLAIM_VALUES]))
             at += CLAIM_VALUES
             continue
-        claim, id, serial, event, data, created = values[at : at + PLAIN_VALUES]
+        claim, id, job = values[at : at + PLAIN_VALUES]
+        serial, event, created, data = job.split(b" ", 3)
         born = int(created)
         made.append(
             _tuple(
@@ -144,13 +146,13 @@ def _claim(
     data: bytes,
     options: bytes | None,
     priority: bytes | None,
-    attempt: bytes,
+    attempt: bytes | None,
     failures: bytes | None,
     losses: bytes | None,
     created: bytes,
     run_at: bytes | None,
     schedule: bytes | None,
-    started: bytes,
+    run: bytes,
 ) -> Claim:
     created_at = int(created)
     values = (
@@ -162,13 +164,13 @@ def _claim(
         data,
         options_of(options),
         int(priority) if priority else 0,
-        int(attempt),
+        int(attempt) if attempt else 1,
         int(failures) if failures else 0,
         int(losses) if losses else 0,
         created_at,
         int(run_at) if run_at else created_at,
         word(schedule) if schedule else None,
-        int(started),
+        run_of(run)[1],
     )
     return _tuple(Claim, values)
 
@@ -179,37 +181,56 @@ _ENDS = {
     2: (None, None, Reason.SUPERSEDED),
 }
 _STEP_OF = {State.FAILED: Kind.FAILED, State.CANCELLED: Kind.CANCELLED}
-LOST, OVERRULED, REAPED, MISPLACED = -1, 3, 4, 8
+OVERRULED, REAPED, MISPLACED = 3, 4, 8
+_PLAIN, _LOST = ord("p"), b"-"
 
 
-def settled(hows: Sequence[int], settlements: Sequence[Settlement]) -> list[State | None]:
+def settled(values: Sequence[bytes], settlements: Sequence[Settlement]) -> list[State | None]:
     """The verdicts, from one value a settlement."""
     return [
-        one.transition.to if not how & OVERRULED else _overruled(how, one)
-        for how, one in zip(hows, settlements, strict=True)
+        one.transition.to if value[0] == _PLAIN else _verdict(value, one)
+        for value, one in zip(values, settlements, strict=True)
     ]
 
 
-def _overruled(how: int, settlement: Settlement) -> State | None:
-    if how == LOST:
+def _verdict(value: bytes, settlement: Settlement) -> State | None:
+    if value == _LOST:
         return None
-    return _ENDS[how & OVERRULED][1] or settlement.transition.superseded
+    overruled = _how(value) & OVERRULED
+    if not overruled:
+        return settlement.transition.to
+    return _ENDS[overruled][1] or settlement.transition.superseded
+
+
+def _how(value: bytes) -> int:
+    return 0 if value[0] == _PLAIN else int(value[1 : value.index(b" ")])
+
+
+def misplaced(values: Sequence[bytes], settlements: Sequence[Settlement]) -> list[str | None]:
+    """The dead-letter streams that could not be written."""
+    return [
+        one.transition.dead_letter
+        for value, one in zip(values, settlements, strict=True)
+        if value[0] != _PLAIN and value != _LOST and _how(value) & MISPLACED
+    ]
 
 
 def settle_facts(
-    hows: Sequence[int],
     values: Sequence[bytes],
     settlements: Sequence[Settlement],
     now: int,
     queue: str,
     worker: str,
 ) -> list[Fact]:
-    """The facts, from the same values and three more a settlement: job id, event, attempt."""
+    """The facts, from the same values."""
     told = []
-    for place, (how, settlement) in enumerate(zip(hows, settlements, strict=True)):
-        if how == LOST:
+    for value, settlement in zip(values, settlements, strict=True):
+        if value == _LOST:
             continue
-        id, event, attempt = values[3 * place : 3 * place + 3]
+        how = _how(value)
+        _, attempt, event, id = value.split(b" ", 3)
+        if value[0] == _PLAIN:
+            attempt = b"1"  # the place is its serial's
         transition = settlement.transition
         step, reason = transition.kind, transition.reason
         if how & OVERRULED:

@@ -153,14 +153,11 @@ class RedisEngine:
         caller = f"settle {batch.caller}"
         arguments = encode.settlements(settlements)
         values = await self._run("settle", queue, caller, batch.number, worker, " ".join(transient), *arguments)
-        now, end = int(values[0]), HEAD + len(settlements)
-        hows, rest = values[HEAD:end], values[end:]
-        for how, settlement in zip(hows, settlements, strict=True):
-            if how >= decode.MISPLACED:
-                stream = settlement.transition.dead_letter
-                log.error("%s: the key %r is no stream, so a dead letter was not appended", self._address.name, stream)
-        told = decode.Late(lambda: decode.settle_facts(hows, rest, settlements, now, queue, worker))
-        return self._answered(queue, Settled(now, told, *_tail(values), decode.settled(hows, settlements)), values)
+        now, ruled = int(values[0]), values[HEAD:]
+        for stream in decode.misplaced(ruled, settlements):
+            log.error("%s: the key %r is no stream, so a dead letter was not appended", self._address.name, stream)
+        told = decode.Late(lambda: decode.settle_facts(ruled, settlements, now, queue, worker))
+        return self._answered(queue, Settled(now, told, *_tail(values), decode.settled(ruled, settlements)), values)
 
     async def cancel(self, queue: str, ref: JobRef, batch: Batch, transient: Collection[State] = NOTHING) -> Controlled:
         serial = _or_empty(ref.serial)

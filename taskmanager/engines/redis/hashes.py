@@ -35,6 +35,7 @@ __all__ = [
     "number",
     "options_of",
     "progress_of",
+    "run_of",
     "schedule_of",
     "word",
 ]
@@ -88,15 +89,15 @@ def _runs(raw: bytes | None) -> Iterator[AttemptInfo]:
         yield AttemptInfo(attempt, worker, started_at, ended_at, outcome, None if error is None else ErrorInfo(*error))
 
 
-def _only_run(fields: Fields) -> AttemptInfo:
+def run_of(raw: bytes) -> tuple[int, int]:
+    """The number of a job's last claim, and when that was started."""
+    claim, started_at = raw.split()
+    return int(claim), int(started_at)
+
+
+def _only_run(fields: Fields, started_at: int) -> AttemptInfo:
     """The run of a plain job that is completed, which has no history of its own (see settle.lua)."""
-    return AttemptInfo(
-        int(fields["attempt"]),
-        fields["worker"].decode(),
-        int(fields["started"]),
-        int(fields["finished"]),
-        Kind.COMPLETED.value,
-    )
+    return AttemptInfo(1, fields["worker"].decode(), started_at, int(fields["finished"]), Kind.COMPLETED.value)
 
 
 def _dead(raw: bytes | None) -> DeadLetter | None:
@@ -117,6 +118,8 @@ def job_of(id: str, queue: str, fields: Fields, now: int, follow_up: Fields | No
     serial = int(fields["serial"])
     worker = get("worker") if state is State.ACTIVE else None
     is_plain = state is State.COMPLETED and "rare" not in fields
+    claim, started_at = run_of(fields["run"]) if "run" in fields else (0, None)
+    attempt = number(get("attempt"))
     return StoredJob(
         id=id,
         queue=queue,
@@ -131,7 +134,7 @@ def job_of(id: str, queue: str, fields: Fields, now: int, follow_up: Fields | No
         run_at=run_at,
         options=options_of(get("options")),
         expires_at=number(get("expires")),
-        attempt=number(get("attempt")) or 0,
+        attempt=int(bool(claim)) if attempt is None else attempt,
         failures=number(get("failures")) or 0,
         losses=number(get("losses")) or 0,
         max_attempts=number(get("max")) or (1 if is_plain else None),
@@ -141,14 +144,14 @@ def job_of(id: str, queue: str, fields: Fields, now: int, follow_up: Fields | No
         requeued="requeued" in fields,
         cancel_requested="cancel" in fields,
         worker=_text(worker),
-        claim=number(get("claim")) or 0,
+        claim=claim,
         reaped="reaped" in fields,
-        started_at=number(get("started")),
+        started_at=started_at,
         finished_at=number(get("finished")),
         result=get("result"),
         error=error_of(get("error")),
         reason=_text(get("reason")),
-        attempts=[_only_run(fields)] if is_plain else list(_runs(get("runs"))),
+        attempts=[_only_run(fields, started_at or 0)] if is_plain else list(_runs(get("runs"))),
         progress=None if "progress" not in fields else progress_of(fields["progress"]),
         follow_up=None if not follow_up else _follow_up(id, follow_up),
         dead_letter=_dead(get("dead")),

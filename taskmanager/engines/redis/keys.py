@@ -25,9 +25,9 @@ KEYS: dict[str, tuple[str, str]] = {
     "FINISHED": (":finished:", "stream by state: the finished jobs in the order of their ends"),
     "INDEX": (":index", "stream by emission number: every job"),
     "LEASES": (":leases", "sorted set by the end of the lease: the workers that hold jobs"),
-    "CLAIM": (":claim:", "string by claim number: which job it is, its id at the end"),
-    "HELD": (":held:", "set by worker: the claims under its lease"),
-    "REAPED": (":reaped:", "set by worker: the claims it took over from a lost worker"),
+    "STALE": (":stale", "set of ids: the waiting jobs whose line's entry is older than their record"),
+    "HELD": (":held:", "hash by worker: the claims under its lease, each with its job's id at the end"),
+    "REAPED": (":reaped:", "hash by worker: the same of what it took over from a lost worker"),
     "MARKS": (":marks", "set: the claims whose jobs are to be cancelled"),
     "SCHEDULES": (":schedules", "sorted set by next occurrence (0: not computed yet): the schedules' names"),
     "SCHEDULE": (":schedule:", "hash by name: one schedule"),
@@ -43,10 +43,13 @@ KEYS: dict[str, tuple[str, str]] = {
     "ROOM": (":room", "nothing: deleting it lets a script run on a full server"),
 }
 
+CARRIED = 256
+"""Up to so many bytes of data stand in the line too, where a start reads them."""
 GROUP = "workers"
 ASIDE = "(aside)"
 
 WORDS: dict[str, str | int] = {
+    "CARRIED": CARRIED,
     "GROUP": GROUP,
     "ASIDE": ASIDE,
     "LATEST_MS": LATEST_MS,

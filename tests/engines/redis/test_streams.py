@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from taskmanager import TaskManager
-from taskmanager.engine import Batch, Engine, Settlement
+from taskmanager.engine import Await, Batch, Engine, JobRef, Settlement
 from taskmanager.engines.redis.keys import KEYS, Layout
 from taskmanager.job import Emission, Kind, Plan, State, Transition
 from tests.engines.redis.ground import opened, started
@@ -44,7 +44,36 @@ async def test_a_claim_is_a_pending_entry_of_the_workers_consumer_until_its_outc
         await engine.settle(QUEUE, "me", [Settlement(first.number, COMPLETED)], Batch("me", 1))
         assert [entry for entry, *_ in server.ask("XPENDING", LINE, "workers", "-", "+", 10)] == ["2-0"]
         assert [entry for entry, _ in server.ask("XRANGE", LINE, "-", "+")] == ["2-0", "3-0"]
-        assert server.ask("SMEMBERS", "taskmanager:{orders}:held:me") == [str(second.number)]
+        assert server.ask("HKEYS", "taskmanager:{orders}:held:me") == [str(second.number)]
+
+
+async def test_what_ends_leaves_the_line_also_where_an_older_job_still_runs(every_server: Server) -> None:
+    async with opened(every_server.url) as engine:
+        await emit(engine, "a", "b", "c", "d")
+        claims = (await engine.claim(QUEUE, "me", (), 3, LEASE_MS, 2)).jobs
+        ended = [Settlement(claim.number, COMPLETED) for claim in claims[1:]]
+        await engine.settle(QUEUE, "me", ended, Batch("me", 1))
+        assert [entry for entry, _ in every_server.ask("XRANGE", LINE, "-", "+")] == ["1-0", "4-0"]
+        await engine.settle(QUEUE, "me", [Settlement(claims[0].number, COMPLETED)], Batch("me", 2))
+        assert [entry for entry, _ in every_server.ask("XRANGE", LINE, "-", "+")] == ["4-0"]
+        assert (await engine.count(QUEUE)).states == dict.fromkeys(State, 0) | {State.WAITING: 1, State.COMPLETED: 3}
+
+
+async def test_a_job_that_is_awaited_while_it_waits_is_started_from_its_record(every_server: Server) -> None:
+    stale = "taskmanager:{orders}:stale"
+    async with opened(every_server.url) as engine:
+        await emit(engine, "a", "b")
+        for number, id in enumerate(("a", "b"), 1):
+            await engine.control(QUEUE, Await(JobRef(id)), Batch("who waits", number))
+        assert sorted(every_server.ask("SMEMBERS", stale)) == ["a", "b"]
+        await engine.cancel(QUEUE, JobRef("a"), Batch("me", 1))
+        [claim] = (await engine.claim(QUEUE, "me", (), 5, LEASE_MS, 2)).jobs
+        assert (claim.id, claim.attempt) == ("b", 1)
+        assert every_server.ask("EXISTS", stale) == 0
+        await engine.settle(QUEUE, "me", [Settlement(claim.number, COMPLETED)], Batch("me", 1), [State.COMPLETED])
+        kept = await engine.get(QUEUE, JobRef("b", claim.serial))
+        assert kept is not None
+        assert kept.state is State.COMPLETED
 
 
 async def test_a_consumer_that_owns_nothing_is_removed(every_server: Server) -> None:

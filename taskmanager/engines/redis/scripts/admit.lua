@@ -62,8 +62,8 @@ local function take_content(job, entry, run_at)
   local key = JOB .. job.id
   unindex(job.emission)
   emissions = emissions + 1
-  call('HDEL', key, 'priority', 'options', 'expires', 'attempt', 'failures', 'max', 'requeued')
-  call('HSET', key, 'rare', '1', 'emission', emissions, unpack(content_of(entry, run_at)))
+  call('HDEL', key, 'priority', 'options', 'expires', 'failures', 'max', 'requeued')
+  call('HSET', key, 'rare', '1', 'attempt', '0', 'emission', emissions, unpack(content_of(entry, run_at)))
   index(emissions, job.id)
   job.emission, job.priority = emissions, int(entry.priority or 0)
 end

@@ -2,10 +2,10 @@
 --
 -- ARGV   3 worker   4 limit   5 lease in ms   6 losses that make a suspect   7... the claims in the worker's hands
 -- Answer head, whether more is claimable, number of facts, facts, then for a plain job, which starts now for the first
---        time, six values: claim number, id, serial, event, data, created; for any other 14, with the claim number
---        negative: that, id, serial, event, data, options, priority, attempt, failures, losses, created, run_at,
---        schedule, started.
--- Cost   some four calls a job; at most DUE_LIMIT jobs are looked at.
+--        time, three values: claim number, id, "serial event created data"; for any other 14, with the claim number
+--        negative: that, id, serial, event, data, options, priority, attempt or nil, failures, losses, created, run_at,
+--        schedule, "claim started".
+-- Cost   one call a plain job, some four any other; at most DUE_LIMIT jobs are looked at.
 -- Needs  places leases
 
 local worker, limit, lease, suspect = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
@@ -15,7 +15,8 @@ make_due(facts)
 local held = HELD .. worker
 local more = not hand_again(jobs, held, 7, limit)
 local free = limit - #jobs / 14 -- none of these is plain
-local looked, taken, named = 0, {}, {}
+local looked, taken = 0, {}
+local has_stale = call('EXISTS', STALE) == 1
 local holds_suspect
 
 local function is_suspect(losses) return tonumber(losses or 0) >= suspect end
@@ -24,49 +25,63 @@ local function is_suspect(losses) return tonumber(losses or 0) >= suspect end
 local function has_suspect()
   if holds_suspect == nil then
     holds_suspect = false
-    for _, number in ipairs(call('SMEMBERS', held)) do
-      if is_suspect(call('HGET', JOB .. claimed_id(call('GET', CLAIM .. number)), 'losses')) then holds_suspect = true end
+    for _, name in ipairs(call('HVALS', held)) do
+      if is_suspect(call('HGET', JOB .. claimed_id(name), 'losses')) then holds_suspect = true end
     end
   end
   return holds_suspect
 end
 
-local function start(id, attempt, named_as)
-  claims = claims + 1
-  local number = int(claims)
-  call('HSET', JOB .. id, 'state', ACTIVE, 'attempt', attempt, 'claim', number, 'worker', worker, 'started', NOW)
+-- Under the next claim number.
+local function take(number, name)
   taken[#taken + 1] = number
-  named[#named + 1] = CLAIM .. number
-  named[#named + 1] = named_as
+  taken[#taken + 1] = name
+  claims = claims + 1
   free = free - 1
 end
 
 local function hand_out(id, f)
-  local attempt = int(tonumber(f[6] or 0) + 1)
-  start(id, attempt, rare_claim(id))
+  local number, attempt = int(claims + 1), int(attempt_of(f[6], f[12]) + 1)
+  local run = run_of(number, NOW)
+  call('HSET', JOB .. id, 'state', ACTIVE, 'attempt', attempt, 'run', run, 'worker', worker)
   if f[14] or f[15] or f[16] or f[17] then call('HDEL', JOB .. id, 'cancel', 'requeued', 'reaped', 'aside') end
-  f[6], f[12] = attempt, NOW
+  take(number, rare_claim(id))
+  f[6], f[12] = attempt, run
   as_claim(jobs, claims, id, f)
 end
 
--- A plain job: no priority or options, never run, no expiry, nothing before.
-local function hand_out_plain(entry, id, f)
-  start(id, '1', plain_claim(entry, f[1], f[2], id))
+-- Somebody deleted the job: its neighbours must not wait for it.
+local function pass_over(line, order)
+  call('XACK', line, GROUP, order)
+  call('XDEL', line, order)
+end
+
+-- A plain job, which its first run makes two fields richer; `content` is "serial event created data".
+local function hand_out_plain(line, order, id, content)
+  local number, key = int(claims + 1), JOB .. id
+  if call('HSET', key, 'state', ACTIVE, 'run', run_of(number, NOW), 'worker', worker) > 2 then
+    call('DEL', key)
+    return pass_over(line, order)
+  end
+  take(number, plain_claim(order, content, id))
   local at = #jobs
-  jobs[at + 1], jobs[at + 2], jobs[at + 3], jobs[at + 4], jobs[at + 5], jobs[at + 6] = claims, id, f[1], f[2], f[3], f[4]
+  jobs[at + 1], jobs[at + 2], jobs[at + 3] = claims, id, content
+end
+
+-- What the line would carry of a plain job whose data is too long for that; nil for any other.
+local function plain_content(id)
+  local f = call('HMGET', JOB .. id, 'serial', 'event', 'created', 'data', 'rare')
+  return f[1] and not f[5] and table.concat(f, ' ', 1, 4)
 end
 
 -- One entry that this worker was delivered, or that was set aside: it starts, expires, or is (still) set aside.
-local function look_at(line, order, id)
+local function look_at(line, order, id, content)
   looked = looked + 1
-  local plain = call('HMGET', JOB .. id, 'serial', 'event', 'data', 'created', 'rare')
-  if not plain[1] then -- somebody deleted the job: its neighbours must not wait for it
-    call('XACK', line, GROUP, order)
-    call('XDEL', line, order)
-    return
-  end
-  if not plain[5] then return hand_out_plain(order, id, plain) end
+  if has_stale and call('SREM', STALE, id) == 1 then content = nil end
+  content = content or plain_content(id)
+  if content then return hand_out_plain(line, order, id, content) end
   local f = call('HMGET', JOB .. id, unpack(CLAIM_FIELDS))
+  if not f[1] then return pass_over(line, order) end
   if f[13] and tonumber(f[13]) < now then
     local job = fetch(id)
     if not job.aside then call('XACK', line, GROUP, order) end
@@ -92,6 +107,7 @@ local function look_at(line, order, id)
 end
 
 local function id_of(entry) return entry[2][2] end
+local function content_of(entry) return entry[2][4] end
 
 -- Who was set aside comes before whatever is left in the line.
 local function look_aside(line)
@@ -118,7 +134,7 @@ local function look_along(line)
     end
     local entries = streams and streams[1] and streams[1][2]
     if not entries or #entries == 0 then return end
-    for _, entry in ipairs(entries) do look_at(line, entry[1], id_of(entry)) end
+    for _, entry in ipairs(entries) do look_at(line, entry[1], id_of(entry), content_of(entry)) end
   end
 end
 
@@ -142,8 +158,7 @@ if not paused then
     look_along(LINE .. priority)
   end
   if #taken > 0 then
-    call('SADD', held, unpack(taken))
-    call('MSET', unpack(named))
+    call('HSET', held, unpack(taken))
   end
   local due = first_due()
   more = more or (due and tonumber(due) <= now) or (aside > 0 and not has_suspect())

@@ -2,10 +2,10 @@
 --
 -- ARGV   3 caller   4 the batch's number   then four an entry: id, event, data, and '' or JSON of what is not default
 --        (an entry of admit.lua, or a plan: {"plan": text, "pattern", "timezone", "immediate", ...})
--- Answer head, number of facts before the first entry, facts, then per entry: its serial, where it is a new waiting job;
---        else "status facts serial id", serial 0 where there is none, and its facts behind it. A fact is four values:
---        step, event, job id, JSON detail or ''.
--- Cost   some six calls an entry, at most DUE_LIMIT jobs made due.
+-- Answer head, number of facts before the first entry, facts, then the first serial, where all entries are new waiting
+--        jobs; else 0 and per entry: its serial, where it is a new waiting job; else "status facts serial id", serial 0
+--        where there is none, and its facts behind it. A fact is four values: step, event, job id, JSON detail or ''.
+-- Cost   three calls a plain entry, some six any other, at most DUE_LIMIT jobs made due.
 -- Needs  replay places admit
 
 local answer = replayed(ARGV[3], ARGV[4])
@@ -40,18 +40,35 @@ local function register(name, event, data, plan)
   return made
 end
 
-local verdicts, line = {}, line_of('0')
-for at = 5, #ARGV, 4 do
-  local id, event, data, more = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
-  local key = JOB .. id
-  if more == '' and not call('HGET', key, 'state') then
-    emissions, tide = emissions + 1, tide + 1
-    local serial, order = int(emissions), int(tide)
-    call('HSET', key, 'state', WAITING, 'event', event, 'data', data, 'serial', serial, 'order', order, 'created', NOW)
-    call('XADD', line, order .. '-0', 'id', id)
-    call('XADD', INDEX, serial .. '-0', 'id', id)
-    verdicts[#verdicts + 1] = emissions
+local keys = {}
+for at = 5, #ARGV, 4 do keys[#keys + 1] = JOB .. ARGV[at] end
+local some_exist = #keys > 0 and call('EXISTS', unpack(keys)) > 0
+local verdicts, line, seen = { 0 }, line_of('0'), {}
+local first_serial, are_plain = emissions + 1, true
+
+-- A job that has nothing but what every job has, under an id that is free.
+local function add_plain(key, id, event, data)
+  emissions, tide = emissions + 1, tide + 1
+  local serial, order = int(emissions), int(tide)
+  call('HSET', key, 'state', WAITING, 'event', event, 'data', data, 'serial', serial, 'order', order, 'created', NOW)
+  if #data <= CARRIED then
+    call('XADD', line, order .. '-0', 'id', id, 'job', serial .. ' ' .. event .. ' ' .. NOW .. ' ' .. data)
   else
+    call('XADD', line, order .. '-0', 'id', id)
+  end
+  call('XADD', INDEX, serial .. '-0', 'id', id)
+  verdicts[#verdicts + 1] = emissions
+end
+
+for place, key in ipairs(keys) do
+  local at = 4 * place + 1
+  local id, event, data, more = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+  local is_free = not (some_exist or seen[id]) or not call('HGET', key, 'state')
+  seen[id] = true
+  if more == '' and is_free then
+    add_plain(key, id, event, data)
+  else
+    are_plain = false
     local entry = more == '' and {} or cjson.decode(more)
     local made, status, serial = {}, SCHEDULED, nil
     if entry.plan then
@@ -69,5 +86,5 @@ save()
 answer = head('')
 answer[#answer + 1] = #facts / 4
 extend(answer, facts)
-extend(answer, verdicts)
+extend(answer, are_plain and { first_serial } or verdicts)
 return remember(ARGV[3], ARGV[4], answer)

@@ -15,33 +15,35 @@ begin()
 keep_lease(worker, lease)
 for at = 6, first - 1, 4 do
   local claim, number, kind, text = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
-  if call('SISMEMBER', held, claim) == 1 then
-    local id = claimed_id(call('GET', CLAIM .. claim))
+  local name = call('HGET', held, claim)
+  if name then
+    local id = claimed_id(name)
     local key = JOB .. id
-    local f = call('HMGET', key, 'heard', 'attempt', 'event')
+    local f = call('HMGET', key, 'heard', 'attempt', 'event', 'run')
+    local attempt = int(attempt_of(f[2], f[4]))
     local of, heard = string.match(f[1] or '', '^(%d+) (%d+)$')
     if of ~= claim or tonumber(number) > tonumber(heard) then
       call('HSET', key, 'heard', claim .. ' ' .. number)
       if kind == 'log' then
-        call('RPUSH', LOGS .. id, '[' .. NOW .. ',' .. f[2] .. ',' .. text .. ']')
+        call('RPUSH', LOGS .. id, '[' .. NOW .. ',' .. attempt .. ',' .. text .. ']')
         call('LTRIM', LOGS .. id, -LOG_LINES, -1)
       else
         call('HSET', key, 'progress', text)
-        append(facts, PROGRESS, f[3], id, f[2] .. ' ' .. text)
+        append(facts, PROGRESS, f[3], id, attempt .. ' ' .. text)
       end
     end
   end
 end
-local seen, kept = {}, call('SCARD', held)
+local seen, kept = {}, call('HLEN', held)
 local has_marks = call('EXISTS', MARKS) == 1
 for at = first, #ARGV do
   local number = ARGV[at]
   if not seen[number] then
     seen[number] = true
-    if call('SISMEMBER', held, number) == 1 then
+    if call('HEXISTS', held, number) == 1 then
       kept = kept - 1
       if has_marks and call('SISMEMBER', MARKS, number) == 1 then marked[#marked + 1] = number end
-    elseif call('SISMEMBER', reaped, number) == 0 then
+    elseif call('HEXISTS', reaped, number) == 0 then
       lost[#lost + 1] = number
     end
   end

@@ -1,5 +1,6 @@
--- Leases: who holds what. A worker's lease is one score in LEASES; what it holds are two sets of claim numbers, and the
--- same jobs are its pending entries in the lines' group. It exists while the worker holds something.
+-- Leases: who holds what. A worker's lease is one score in LEASES; what it holds are two hashes, by claim number the
+-- claim's name, and the same jobs are its pending entries in the lines' group. It exists while the worker holds
+-- something.
 
 local function keep_lease(worker, lease)
   if call('EXISTS', HELD .. worker, REAPED .. worker) > 0 then
@@ -16,7 +17,7 @@ end
 
 -- The claim numbers in `key` that are not among ARGV[first...], ascending.
 local function beyond(key, first)
-  local held = call('SMEMBERS', key)
+  local held = call('HKEYS', key)
   if #held == 0 then return held end
   local named, numbers = {}, {}
   for at = first, #ARGV do named[ARGV[at]] = true end
@@ -29,7 +30,7 @@ end
 
 -- What a worker needs of a job that it is handed, as 14 values, the claim number negative; see the header of claim.lua.
 local CLAIM_FIELDS = { 'serial', 'event', 'data', 'options', 'priority', 'attempt', 'failures', 'losses', 'created',
-  'run_at', 'schedule', 'started', 'expires', 'cancel', 'requeued', 'reaped', 'aside' }
+  'run_at', 'schedule', 'run', 'expires', 'cancel', 'requeued', 'reaped', 'aside' }
 local function as_claim(jobs, number, id, f)
   local at = #jobs
   jobs[at + 1], jobs[at + 2] = -number, id
@@ -41,7 +42,7 @@ local function hand_again(jobs, key, first, limit)
   local numbers = beyond(key, first)
   for place, number in ipairs(numbers) do
     if place > limit then return false end
-    local id = claimed_id(call('GET', CLAIM .. int(number)))
+    local id = claimed_id(call('HGET', key, int(number)))
     as_claim(jobs, number, id, call('HMGET', JOB .. id, unpack(CLAIM_FIELDS)))
   end
   return true

@@ -58,24 +58,33 @@ end
 
 -- ---- records
 --
--- A claim's name says which job it is: 'r' and its id, or for a plain one 'p', its line's entry, serial, event and id,
--- so that its end need not look at the record.
 -- Most jobs are plain: they have only what every job has, and have not run before. One that has more says so in its
--- field `rare`, so that the hot path need not ask for twenty fields that are not there.
+-- field `rare`, so that the hot path need not ask for twenty fields that are not there. The line's entry of a plain job
+-- carries its content, so that its start need not look at the record; where that is true no more, STALE has its id.
+-- A claim's name says which job it is: 'r' and its id, or for a plain one 'p', its line's entry, serial, event and id,
+-- so that its end need not look at the record either.
+
+-- The last run is "claim started"; which attempt it was is not written for a plain job, whose only one it is.
+local function run_of(claim, started) return claim .. ' ' .. started end
+local function claim_of(run) return string.match(run, '^%d+') end
+local function started_of(run) return tonumber(string.match(run, '%d+$')) end
+local function attempt_of(attempt, run) return tonumber(attempt or (run and 1 or 0)) end
 
 -- What the moves below need to know of a job; nil where there is none of that id.
 local function fetch(id)
   local f = call('HMGET', JOB .. id, 'state', 'serial', 'emission', 'order', 'priority', 'run_at', 'created', 'attempt',
-    'schedule', 'awaited', 'next', 'opens', 'losses', 'aside', 'event', 'dead', 'claim', 'cancel', 'requeued')
+    'schedule', 'awaited', 'next', 'opens', 'losses', 'aside', 'event', 'dead', 'run', 'cancel', 'requeued', 'worker')
   if not f[1] then return nil end
   local serial = tonumber(f[2])
   return { id = id, state = f[1], serial = serial, emission = tonumber(f[3] or serial), order = f[4],
-    priority = f[5] or '0', run_at = tonumber(f[6] or f[7]), attempt = tonumber(f[8] or 0), schedule = f[9],
+    priority = f[5] or '0', run_at = tonumber(f[6] or f[7]), attempt = attempt_of(f[8], f[17]), schedule = f[9],
     awaited = f[10], next = f[11], opens = f[12], losses = tonumber(f[13] or 0), aside = f[14], event = f[15],
-    dead = f[16], claim = f[17], cancel = f[18], requeued = f[19] }
+    dead = f[16], claim = f[17] and claim_of(f[17]), cancel = f[18], requeued = f[19], worker = f[20] }
 end
 
-local function plain_claim(entry, serial, event, id) return 'p' .. entry .. ' ' .. serial .. ' ' .. event .. ' ' .. id end
+local function plain_claim(entry, content, id)
+  return 'p' .. entry .. ' ' .. string.match(content, '^%d+ %S+ ') .. id
+end
 local function rare_claim(id) return 'r' .. id end
 
 local function claimed_id(name)
@@ -85,7 +94,10 @@ end
 -- A job that has more than a plain one, from now on.
 local function make_rare(job)
   call('HSET', JOB .. job.id, 'rare', '1')
-  if job.state == ACTIVE then call('SET', CLAIM .. job.claim, rare_claim(job.id)) end
+  if job.state == WAITING then call('SADD', STALE, job.id) end
+  if job.state == ACTIVE and call('HEXISTS', HELD .. job.worker, job.claim) == 1 then
+    call('HSET', HELD .. job.worker, job.claim, rare_claim(job.id))
+  end
 end
 
 local function state_of(job)
@@ -107,6 +119,7 @@ local function take_out(job)
     aside = aside - 1
   end
   call('XDEL', line, job.order .. '-0')
+  call('SREM', STALE, job.id)
 end
 
 local recalled = {}

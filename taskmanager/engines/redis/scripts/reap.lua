@@ -14,8 +14,9 @@ local lapsed = {}
 for _, owner in ipairs(call('ZRANGEBYSCORE', LEASES, '-inf', NOW)) do
   if owner ~= worker and #lapsed < DUE_LIMIT then
     for _, key in ipairs({ HELD .. owner, REAPED .. owner }) do
-      for _, number in ipairs(call('SMEMBERS', key)) do
-        lapsed[#lapsed + 1] = { number = tonumber(number), key = key, owner = owner }
+      local held = call('HGETALL', key)
+      for at = 1, #held, 2 do
+        lapsed[#lapsed + 1] = { number = tonumber(held[at]), id = claimed_id(held[at + 1]), key = key, owner = owner }
       end
     end
   end
@@ -27,20 +28,16 @@ for place, one in ipairs(lapsed) do
     more = true
     break
   end
-  local number = int(one.number)
-  local id = claimed_id(call('GET', CLAIM .. number))
-  local key = JOB .. id
-  local f = call('HMGET', key, 'order', 'priority', 'losses', 'cancel')
-  call('SREM', one.key, number)
-  call('DEL', CLAIM .. number)
+  local number, id, key = int(one.number), one.id, JOB .. one.id
+  local f = call('HMGET', key, 'order', 'priority', 'losses', 'cancel', 'run')
+  call('HDEL', one.key, number)
   call('XCLAIM', LINE .. (f[2] or '0'), GROUP, worker, 0, f[1] .. '-0', 'JUSTID')
   if f[4] then call('SREM', MARKS, number) end
   end_lease(one.owner)
   if tonumber(f[3] or 0) > 0 then tide = tide + 1 end -- a suspect left its worker, who may be handed another
   claims = claims + 1
-  call('HSET', key, 'claim', claims, 'reaped', '1', 'rare', '1')
-  call('SADD', REAPED .. worker, claims)
-  call('SET', CLAIM .. int(claims), rare_claim(id))
+  call('HSET', key, 'run', run_of(int(claims), int(started_of(f[5]))), 'reaped', '1', 'rare', '1')
+  call('HSET', REAPED .. worker, claims, rare_claim(id))
   as_claim(jobs, claims, id, call('HMGET', key, unpack(CLAIM_FIELDS)))
 end
 keep_lease(worker, lease)

@@ -2,10 +2,11 @@
 --
 -- ARGV   3 caller   4 the batch's number   5 worker   6 states whose jobs go with their end, separated by spaces
 --        7 number of forms, each JSON of a transition   then four a settlement: claim, unstarted ms, result or '', form
--- Answer head, then one a settlement: 0 as the transition says, 1 cancelled by a mark, 2 superseded, 4 more where the
---        claim was reaped, 8 more where its dead letter has no place; -1: the claim was lost and nothing of it was written. Then three a settlement: id, event,
---        attempt.
--- Cost   some four calls a job, at most DUE_LIMIT jobs.
+-- Answer head, then one a settlement: for a plain job that is completed the claim's name (see places); for any other
+--        "r", how, attempt, event and id, with spaces between: how is 0 as the transition says, 1 cancelled by a mark,
+--        2 superseded, 4 more where the claim was reaped, 8 more where its dead letter has no place; '-': the claim was
+--        lost and nothing of it was written.
+-- Cost   two calls a plain job, some four any other, at most DUE_LIMIT jobs.
 -- Needs  replay places leases
 
 local answer = replayed(ARGV[3], ARGV[4])
@@ -24,7 +25,7 @@ for at = 8, 7 + tonumber(ARGV[7]) do
 end
 local first = 8 + #forms
 local held, reaped = HELD .. worker, REAPED .. worker
-local left, written, hows, told = {}, {}, {}, {}
+local left, written, told = {}, {}, {}
 local nameless, gone = {}, {}
 
 -- The history of a job's hand-outs, a line each; the oldest go.
@@ -64,14 +65,14 @@ end
 -- A plain job that is completed: most of all. Its one run reads from its other fields, so no history is written, and
 -- its record stays as small as a server likes it (values over 64 bytes make a hash four times as large).
 local function write_plain(name, result, form)
-  local entry, serial, event, id = string.match(name, '^p(%S+) (%S+) (%S+) (.*)$')
+  local entry, serial, id = string.match(name, '^p(%S+) (%d+) %S+ (.*)$')
   leave('0', entry)
   local key = JOB .. id
   if transient[COMPLETED] then
     nameless[#nameless + 1] = serial .. '-0'
     gone[#gone + 1] = key
     gone[#gone + 1] = LOGS .. id
-    return 0, id, event, '1'
+    return name
   end
   ends = ends + 1
   local order = int(ends)
@@ -82,15 +83,16 @@ local function write_plain(name, result, form)
   end
   if form.max_attempts ~= 1 then call('HSET', key, 'max', form.max_attempts) end
   call('XADD', FINISHED .. COMPLETED, order .. '-0', 'id', id, 'at', NOW)
-  return 0, id, event, '1'
+  return name
 end
 
 local function write(claim, unstarted, result, form, name, is_reaped)
   if form.is_plain and unstarted == '0' and string.sub(name, 1, 1) == 'p' then return write_plain(name, result, form) end
   local id = claimed_id(name)
   local key = JOB .. id
-  local f = call('HMGET', key, 'event', 'attempt', 'serial', 'emission', 'order', 'priority', 'started', 'runs',
+  local f = call('HMGET', key, 'event', 'attempt', 'serial', 'emission', 'order', 'priority', 'run', 'runs',
     'cancel', 'next', 'awaited', 'schedule', 'opens', 'losses', 'failures', 'worker', 'error', 'data')
+  f[2] = int(attempt_of(f[2], f[7]))
   local to, step, reason, how, letter = form.to, form.kind, form.reason, 0, form.dead_letter
   if not FINAL[to] then
     if f[9] then
@@ -106,8 +108,8 @@ local function write(claim, unstarted, result, form, name, is_reaped)
   local losses = tonumber(f[14] or 0)
   if losses > 0 then tide = tide + 1 end -- a suspect left its worker, who may be handed another
   local owner = is_reaped and cjson.encode(f[16]) or WORKER
-  local started = int(tonumber(f[7]) + tonumber(unstarted))
-  local fields = { 'rare', '1', 'runs', with_run(f[8], run_line(f[2], owner, started, step, form.error or 'null')) }
+  local started = int(started_of(f[7]) + tonumber(unstarted))
+  local fields = { 'rare', '1', 'attempt', f[2], 'runs', with_run(f[8], run_line(f[2], owner, started, step, form.error or 'null')) }
   if form.failures > 0 then append(fields, 'failures', int(tonumber(f[15] or 0) + form.failures)) end
   if form.losses > 0 then
     losses = losses + form.losses
@@ -143,42 +145,50 @@ local function write(claim, unstarted, result, form, name, is_reaped)
     call('HSET', key, unpack(fields))
     line_up(id, line)
   end
-  return how + (is_reaped and 4 or 0), id, f[1], f[2]
+  if is_reaped then how = how + 4 end
+  return 'r' .. how .. ' ' .. f[2] .. ' ' .. f[1] .. ' ' .. id
 end
 
-local numbers, names = {}, {}
-for at = first, #ARGV, 4 do
-  numbers[#numbers + 1] = ARGV[at]
-  names[#names + 1] = CLAIM .. ARGV[at]
+-- Takes entries out of their line. Whatever is older than all that is pending has ended, and goes at once: a server has
+-- to look for each entry that it is to delete.
+local function clear(line, entries)
+  call('XACK', line, GROUP, unpack(entries))
+  local eldest = call('XPENDING', line, GROUP)[2]
+  if not eldest then
+    local delivered = string.match(call('XINFO', 'GROUPS', line)[1][8], '^%d+')
+    call('XTRIM', line, 'MINID', int(tonumber(delivered) + 1))
+    return
+  end
+  local younger = {}
+  for _, entry in ipairs(entries) do
+    if #entry > #eldest or (#entry == #eldest and entry > eldest) then younger[#younger + 1] = entry end
+  end
+  if #younger < #entries then call('XTRIM', line, 'MINID', eldest) end
+  if #younger > 0 then call('XDEL', line, unpack(younger)) end
 end
+
+local numbers = {}
+for at = first, #ARGV, 4 do numbers[#numbers + 1] = ARGV[at] end
 if #numbers > 0 then
-  local is_held, said = call('SMISMEMBER', held, unpack(numbers)), call('MGET', unpack(names))
+  local names = call('HMGET', held, unpack(numbers))
   for place, claim in ipairs(numbers) do
-    local at = first + 4 * (place - 1)
-    local is_ours, is_reaped = is_held[place] == 1, false
-    if not is_ours then
-      is_reaped = call('SREM', reaped, claim) == 1
-      is_ours = is_reaped
+    local at, name, is_reaped = first + 4 * (place - 1), names[place], false
+    if not name then
+      name = call('HGET', reaped, claim)
+      is_reaped = name
+      call('HDEL', reaped, claim)
     end
-    if is_ours and not written[claim] then
+    if name and not written[claim] then
       written[claim] = true
       local form = forms[tonumber(ARGV[at + 3])]
-      local how, id, event, attempt = write(claim, ARGV[at + 1], ARGV[at + 2], form, said[place], is_reaped)
-      hows[place] = how
-      told[3 * place - 2], told[3 * place - 1], told[3 * place] = id, event, attempt
+      told[place] = write(claim, ARGV[at + 1], ARGV[at + 2], form, name, is_reaped)
     else
-      hows[place] = -1
-      told[3 * place - 2], told[3 * place - 1], told[3 * place] = '', '', ''
-      names[place] = ROOM -- somebody else's claim keeps its name
+      told[place] = '-'
     end
   end
-  call('SREM', held, unpack(numbers))
-  call('DEL', unpack(names))
+  call('HDEL', held, unpack(numbers))
 end
-for line, entries in pairs(left) do
-  call('XACK', LINE .. line, GROUP, unpack(entries))
-  call('XDEL', LINE .. line, unpack(entries))
-end
+for line, entries in pairs(left) do clear(LINE .. line, entries) end
 if #gone > 0 then
   call('XDEL', INDEX, unpack(nameless))
   call('DEL', unpack(gone))
@@ -186,6 +196,5 @@ end
 end_lease(worker)
 save()
 answer = head(worker)
-extend(answer, hows)
 extend(answer, told)
 return remember(ARGV[3], ARGV[4], answer)

@@ -39,8 +39,8 @@ local function standing(state, limit)
     end
   elseif state == ACTIVE then
     for _, worker in ipairs(call('ZRANGE', LEASES, 0, -1)) do
-      for _, number in ipairs(call('SUNION', HELD .. worker, REAPED .. worker)) do
-        ids[#ids + 1] = claimed_id(call('GET', CLAIM .. number))
+      for _, key in ipairs({ HELD .. worker, REAPED .. worker }) do
+        for _, name in ipairs(call('HVALS', key)) do ids[#ids + 1] = claimed_id(name) end
       end
     end
   else

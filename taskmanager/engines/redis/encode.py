@@ -17,8 +17,16 @@ __all__ = ["command", "entries", "journal", "occurrences", "settlements"]
 
 
 def entries(given: Sequence[Emission | Plan]) -> list[Any]:
-    """Four an entry: id, event, data, and '' or the JSON of what is not default."""
-    arguments: list[Any] = []
+    """How many values an entry has, then these: id, event, data, and '' or the JSON of what is not default; without that
+    where all are plain and no id is there twice.
+    """
+    if given and all(isinstance(entry, Emission) and _is_plain(entry) for entry in given):
+        plain: list[Any] = [3]
+        for entry in given:
+            plain += (entry.id, entry.event, entry.data)
+        if len(set(plain[1::3])) == len(given):
+            return plain
+    arguments: list[Any] = [4]
     for entry in given:
         if isinstance(entry, Emission):
             arguments += (entry.id, entry.event, entry.data, b"" if _is_plain(entry) else json.encode(_more(entry)))

@@ -1,9 +1,10 @@
 -- enqueue: admits emissions and registers plans, in order.
 --
--- ARGV   3 caller   4 the batch's number   then four an entry: id, event, data, and '' or JSON of what is not default
---        (an entry of admit.lua, or a plan: {"plan": text, "pattern", "timezone", "immediate", ...})
--- Answer head, number of facts before the first entry, facts, then the first serial, where all entries are new waiting
---        jobs; else 0 and per entry: its serial, where it is a new waiting job; else "status facts serial id", serial 0
+-- ARGV   3 caller   4 the batch's number   5 how many values an entry has: 3 where all are plain and no id is there twice,
+--        else 4   then these an entry: id, event, data, and '' or JSON of what is not default (an entry of admit.lua, or
+--        a plan: {"plan": text, "pattern", "timezone", "immediate", ...})
+-- Answer head, number of facts before the first entry, facts, then the first serial, where all entries were plain and
+--        new; else 0 and per entry: its serial, where it is a new waiting job; else "status facts serial id", serial 0
 --        where there is none, and its facts behind it. A fact is four values: step, event, job id, JSON detail or ''.
 -- Cost   three calls a plain entry, some six any other, at most DUE_LIMIT jobs made due.
 -- Needs  replay places admit
@@ -40,11 +41,8 @@ local function register(name, event, data, plan)
   return made
 end
 
-local keys = {}
-for at = 5, #ARGV, 4 do keys[#keys + 1] = JOB .. ARGV[at] end
-local some_exist = #keys > 0 and call('EXISTS', unpack(keys)) > 0
-local verdicts, line, seen = { 0 }, line_of('0'), {}
-local first_serial, are_plain = emissions + 1, true
+local width, keys, line = tonumber(ARGV[5]), {}, line_of('0')
+for at = 6, #ARGV, width do keys[#keys + 1] = JOB .. ARGV[at] end
 
 -- A job that has nothing but what every job has, under an id that is free.
 local function add_plain(key, id, event, data)
@@ -52,33 +50,43 @@ local function add_plain(key, id, event, data)
   local serial, order = int(emissions), int(tide)
   call('HSET', key, 'state', WAITING, 'event', event, 'data', data, 'serial', serial, 'order', order, 'created', NOW)
   if #data <= CARRIED then
-    call('XADD', line, order .. '-0', 'id', id, 'job', serial .. ' ' .. event .. ' ' .. NOW .. ' ' .. data)
+    call('XADD', line, order, 'id', id, 'job', serial .. ' ' .. event .. ' ' .. NOW .. ' ' .. data)
   else
-    call('XADD', line, order .. '-0', 'id', id)
+    call('XADD', line, order, 'id', id)
   end
-  call('XADD', INDEX, serial .. '-0', 'id', id)
-  verdicts[#verdicts + 1] = emissions
+  call('XADD', INDEX, serial, 'id', id)
+  return emissions
 end
 
-for place, key in ipairs(keys) do
-  local at = 4 * place + 1
-  local id, event, data, more = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
-  local is_free = not (some_exist or seen[id]) or not call('HGET', key, 'state')
-  seen[id] = true
-  if more == '' and is_free then
-    add_plain(key, id, event, data)
+local function add(id, event, data, more, verdicts)
+  local entry = more == '' and {} or cjson.decode(more)
+  local made, status, serial = {}, SCHEDULED, nil
+  if entry.plan then
+    made = register(id, event, data, entry)
   else
-    are_plain = false
-    local entry = more == '' and {} or cjson.decode(more)
-    local made, status, serial = {}, SCHEDULED, nil
-    if entry.plan then
-      made = register(id, event, data, entry)
+    entry.id, entry.event, entry.data = id, event, data
+    status, id, serial = admit(entry, made)
+  end
+  verdicts[#verdicts + 1] = status .. ' ' .. int(#made / 4) .. ' ' .. int(serial or 0) .. ' ' .. id
+  extend(verdicts, made)
+end
+
+local verdicts = { 0 }
+if width == 3 and call('EXISTS', unpack(keys)) == 0 then
+  verdicts[1] = emissions + 1
+  for place, key in ipairs(keys) do
+    local at = 3 + 3 * place
+    add_plain(key, ARGV[at], ARGV[at + 1], ARGV[at + 2])
+  end
+else
+  for place, key in ipairs(keys) do
+    local at = 6 + width * (place - 1)
+    local id, event, data, more = ARGV[at], ARGV[at + 1], ARGV[at + 2], width == 4 and ARGV[at + 3] or ''
+    if more == '' and not call('HGET', key, 'state') then
+      verdicts[#verdicts + 1] = add_plain(key, id, event, data)
     else
-      entry.id, entry.event, entry.data = id, event, data
-      status, id, serial = admit(entry, made)
+      add(id, event, data, more, verdicts)
     end
-    verdicts[#verdicts + 1] = status .. ' ' .. int(#made / 4) .. ' ' .. int(serial or 0) .. ' ' .. id
-    extend(verdicts, made)
   end
 end
 
@@ -86,5 +94,5 @@ save()
 answer = head('')
 answer[#answer + 1] = #facts / 4
 extend(answer, facts)
-extend(answer, are_plain and { first_serial } or verdicts)
+extend(answer, verdicts)
 return remember(ARGV[3], ARGV[4], answer)

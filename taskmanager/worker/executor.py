@@ -160,6 +160,7 @@ class Executor:
             started_at - attempt.received_at,
         )
         worker.settler.put(claim.queue, Ended(settlement, attempt))
+        worker.settling()
 
     def _terms(self, attempt: Attempt, route: Route) -> Terms:
         """What is in force for the end of an attempt, also of one that never reached its handler."""

@@ -40,6 +40,9 @@ log = logging.getLogger("taskmanager")
 CANCEL_PATIENCE_S = 5.0
 """How long a stop waits for handlers that were cancelled and do not end."""
 _LEFT_BEHIND_S = 0.1
+_SETTLING_PORTION = 2
+"""A job that is being settled gives up its slot before that is answered, in at most one of so many slots: the next jobs
+are fetched meanwhile. A simulation needs none of that, for nothing takes time there."""
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:
@@ -66,6 +69,8 @@ class Worker:
         self._queues: dict[str, None] = {}
         self._tides: dict[str, tuple[int, int]] = {}
         self.in_hand = 0
+        self._settling = 0
+        self._most_freed = 0 if runtime.simulated else self.settings.concurrency // _SETTLING_PORTION
         self._stopping = False
         self._turned = asyncio.Event()
         self._hurried = asyncio.Event()
@@ -179,7 +184,7 @@ class Worker:
     @property
     def free(self) -> int:
         """Slots without a job."""
-        return self.settings.concurrency - self.in_hand
+        return self.settings.concurrency - self.in_hand + min(self._settling, self._most_freed)
 
     def holds(self, queue: str) -> tuple[int, ...]:
         """The claims in our hands, running, being settled, or reaped."""
@@ -210,12 +215,20 @@ class Worker:
         """A claim that was reaped: ours until it is settled as lost."""
         self._held.setdefault(claim.queue, {})[claim.number] = None
 
+    def settling(self) -> None:
+        """The handler of a job in hand has ended."""
+        self._settling += 1
+        if self._settling <= self._most_freed:
+            self.fetcher.freed()
+
     def ended(self, queue: str, ended: list[Ended]) -> None:
         """These settlements have been answered."""
         held = self._held[queue]
         for end in ended:
             held.pop(end.settlement.claim, None)
-            self.in_hand -= end.attempt is not None
+            if end.attempt is not None:
+                self.in_hand -= 1
+                self._settling -= 1
         self._freed()
 
     def drop(self, attempt: Attempt) -> None:

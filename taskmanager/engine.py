@@ -113,7 +113,8 @@ class Answer:
 
     `tide` grows whenever something becomes claimable in the queue; a later `wait` compares it. `due_at` is the next
     delayed job's `run_at`, `schedule_at` the next occurrence (0: a schedule whose next is not computed yet), `lease_at`
-    the first lease of *another* worker to run out; None where there is none.
+    the first lease of *another* worker to run out; None where there is none. `born` is another number where the queue
+    is another one than before, because somebody emptied the store; engines whose stores cannot be emptied say 0.
     """
 
     now: int
@@ -123,6 +124,7 @@ class Answer:
     schedule_at: int | None
     lease_at: int | None
     replayed: bool = field(default=False, kw_only=True)
+    born: int = field(default=0, kw_only=True)
 
 
 @dataclass(slots=True)

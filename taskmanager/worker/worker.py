@@ -67,7 +67,7 @@ class Worker:
         self._loop = asyncio.get_running_loop()
         self._held: dict[str, dict[int, Attempt | None]] = {}
         self._queues: dict[str, None] = {}
-        self._tides: dict[str, tuple[int, int]] = {}
+        self._tides: dict[str, tuple[int, int, int]] = {}
         self.in_hand = 0
         self._settling = 0
         self._most_freed = 0 if runtime.simulated else self.settings.concurrency // _SETTLING_PORTION
@@ -252,14 +252,15 @@ class Worker:
         if self.app.observers:
             self.client.notice(answer)
         self.janitor.learn(queue, answer)
-        now, tide = self._tides.get(queue, (0, 0))
-        if answer.tide > tide:
-            self._tides[queue] = answer.now, answer.tide
-        elif answer.tide < tide and answer.now > now:  # else it may be an older answer, and the next will tell
+        now, tide, born = self._tides.get(queue, (0, 0, answer.born))
+        if answer.born == born and answer.tide >= tide:
+            if answer.tide > tide:
+                self._tides[queue] = answer.now, answer.tide, born
+        elif answer.now > now:  # else it may be an older answer, and the next will tell
             self._begin_again(queue)
 
     def _begin_again(self, queue: str) -> None:
-        """A tide only rises: where it fell, the store was emptied, and our handlers' schedules went with it."""
+        """It was born anew, or its tide fell, which only rises: our handlers' schedules went with what it was."""
         log.warning("queue %r was emptied at the store; the schedules of its handlers are registered again", queue)
         del self._tides[queue]
         self.fetcher.nudge(queue)

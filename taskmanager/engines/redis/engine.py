@@ -54,7 +54,7 @@ __all__ = ["RedisEngine"]
 log = logging.getLogger("taskmanager")
 A = TypeVar("A", bound=Answer)
 Facts = list[Fact]
-HEAD = 7
+HEAD = 8
 """How many values begin every answer of a write."""
 
 
@@ -332,6 +332,7 @@ class RedisEngine:
 
     def _answered(self, queue: str, answer: A, values: Sequence[Any]) -> A:
         """Sets the clock, marks a replay, and tells who waits."""
+        answer.born = int(values[7])
         if values[6]:
             answer.replayed = True
         elif not self._is_simulated:

@@ -19,7 +19,7 @@ import taskmanager.engines.redis.connection
 from taskmanager import Job, TaskManager, TaskManagerError
 from taskmanager.errors import EngineFull
 from tests.engines.redis.conftest import Private
-from tests.engines.redis.ground import EVENT, PATIENCE_S, App, opened, quiet, started, until
+from tests.engines.redis.ground import EVENT, PATIENCE_S, App, eventually, opened, quiet, started, until
 from tests.engines.redis.proxy import Fate, Proxy
 from tests.servers import HOST, Server, ServerRefused
 
@@ -201,6 +201,21 @@ async def test_workers_recover_from_a_server_that_restarts_empty(private: Privat
 
 async def test_workers_recover_from_a_flushall_on_every_server(every_server: Server) -> None:
     await comes_back(every_server, lambda: asyncio.to_thread(every_server.ask, "FLUSHALL"))
+
+
+async def test_a_store_that_is_emptied_and_filled_with_more_than_ever_is_known_to_be_another(server: Server) -> None:
+    client = TaskManager(server.url)
+    app = App(server.url, concurrency=1)
+    app.tm.register_handler(lambda job: None, "tick", repeat="0 0 1 1 *")
+    async with app.tm:
+        await app.emit("before")
+        await app.ended("before")
+        await asyncio.to_thread(server.ask, "FLUSHALL")
+        await client.emit_many([{"event": EVENT, "id": f"after-{number}"} for number in range(200)])
+        await until(lambda: len(app.ran) > 200, within_s=RECOVERS_S)
+        await eventually(client.schedules, within_s=RECOVERS_S)
+        assert [schedule.name for schedule in await client.schedules()] == ["tick"]
+    await client.stop()
 
 
 async def test_idle_workers_recover_from_a_flushall(every_server: Server) -> None:

@@ -23,7 +23,7 @@ end
 local NOW = int(now)
 
 local meta = call('HMGET', META, 'emissions', 'tide', 'claims', 'revisions', 'ends', 'lines', 'paused', 'aside', 'mark',
-  'schedule_at', 'has_losses')
+  'schedule_at', 'has_losses', 'born')
 
 -- A store is real or simulated; its first writer says which. Any answer may be this refusal instead.
 local MINE = ARGV[1] == '' and 'real' or 'simulated'
@@ -32,7 +32,7 @@ if mark and mark ~= MINE then return { 'MARKED', mark } end
 
 local emissions, tide, claims = tonumber(meta[1] or 0), tonumber(meta[2] or 0), tonumber(meta[3] or 0)
 local revisions, ends, aside = tonumber(meta[4] or 0), tonumber(meta[5] or 0), tonumber(meta[8] or 0)
-local paused, schedule_at, has_losses = meta[7] == '1', meta[10], meta[11]
+local paused, schedule_at, has_losses, born = meta[7] == '1', meta[10], meta[11], meta[12]
 
 local function later(delay) return math.min(now + delay, LATEST_MS) end
 
@@ -75,14 +75,16 @@ local function save()
   keep('ends', ends, meta[5])
   keep('aside', aside, meta[8])
   if not meta[9] then
-    append(changed, 'mark', MINE, 'queue', ARGV[2])
+    local time = call('TIME')
+    born = time[1] .. format('%06d', time[2])
+    append(changed, 'mark', MINE, 'queue', ARGV[2], 'born', born)
     call('SET', KEYS[2], MINE)
     call('SADD', KEYS[3], ARGV[2])
   end
   if #changed > 0 then call('HSET', META, unpack(changed)) end
 end
 
--- The head of every answer: now, its microseconds, tide, due_at, schedule_at, lease_at, and 0 for "not replayed".
+-- The head of every answer: now, its microseconds, tide, due_at, schedule_at, lease_at, 0 for "not replayed", born.
 -- The lease is the first of another worker than `worker` ('' where nobody asks) to run out. One waiting worker hears
 -- of new work or a nearer moment, or where `must_ring`; a token that nobody has taken yet says enough.
 local function head(worker, must_ring)
@@ -92,5 +94,5 @@ local function head(worker, must_ring)
   if leases[1] == worker then lease = leases[4] end
   local is_news = tide ~= tonumber(meta[2] or 0) or (due and (not due_before or tonumber(due) < tonumber(due_before)))
   if (is_news or must_ring) and call('LLEN', BELL) == 0 then call('LPUSH', BELL, '1') end
-  return { NOW, micros, tide, due or false, schedule_at or false, lease or false, 0 }
+  return { NOW, micros, tide, due or false, schedule_at or false, lease or false, 0, born or '0' }
 end

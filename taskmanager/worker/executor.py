@@ -68,6 +68,7 @@ class Executor:
         if attempt.sent:
             outcome = await _flushed(attempt, outcome)
         self._settle(attempt, route, outcome, ended_at)
+        attempt.let_go()
 
     def settle_lost(self, claim: Claim) -> None:
         """Settles a claim that this worker reaped: its lease was lost by another."""

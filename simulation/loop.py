@@ -27,7 +27,6 @@ from contextvars import Context
 from enum import Enum
 from threading import get_ident
 from typing import Any, Protocol, TypeVar, TypeVarTuple
-from weakref import WeakSet
 
 from simulation.clocks import VirtualClock
 from simulation.scheduling import SchedulingLoop
@@ -78,10 +77,9 @@ class VirtualLoop(SchedulingLoop):
     """An asyncio event loop in virtual time; `drive` runs it.
 
     `calls` is the wire (None: there is no engine). `incidents` collects what callbacks and tasks raised and nobody
-    took: the contexts given to `call_exception_handler`. `threads` holds the simulated threads, `tasks` this
-    loop's own tasks that are about. After `spin_limit` callbacks at one instant, with no engine call but beats, a drive
-    gives up. `pilots` are the tasks
-    that speak for whoever drives the world: they may do so from within, and are set aside meanwhile.
+    took: the contexts given to `call_exception_handler`. `threads` holds the simulated threads. After `spin_limit`
+    callbacks at one instant, with no engine call but beats, a drive gives up. `pilots` are the tasks that speak for
+    whoever drives the world: they may do so from within, and are set aside meanwhile.
     """
 
     spin_limit = 5_000_000
@@ -92,7 +90,6 @@ class VirtualLoop(SchedulingLoop):
         self.incidents: list[dict[str, Any]] = []
         self.threads = Threads(self)
         self.tasks_made = 0
-        self.tasks: WeakSet[Task[Any]] = WeakSet()
         self.pilots: set[asyncio.Task[Any] | None] = set()
         self._kept: list[asyncio.Future[Any]] = []
         self._halted = False

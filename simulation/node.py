@@ -15,7 +15,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from simulation.loop import background
-from simulation.tasks import current_node
+from simulation.tasks import Task, current_node, unfinished
 from simulation.threads import block_on
 from simulation.wire import Exchange, Wire
 from taskmanager.client import Client
@@ -165,8 +165,8 @@ class Node:
         worker.kill()
         self._alive = AsyncExitStack()
         loop = self._exchange.loop
-        for task in sorted(loop.tasks, key=hash):
-            if task.node is self and not task.done():
+        for task in unfinished(loop):
+            if isinstance(task, Task) and task.node is self:
                 task.cancel()
                 loop.keep(task)  # it may wait in a `finally` for what nobody brings
         loop.threads.abandon(lambda origin: origin.get(current_node) is self)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     from simulation.loop import VirtualLoop
 
-__all__ = ["Task", "current_node", "end_tasks"]
+__all__ = ["Task", "current_node", "end_tasks", "unfinished"]
 
 current_node: ContextVar[object | None] = ContextVar("simulation_node", default=None)
 """The node on which the running code runs; None for the outside world."""
@@ -29,7 +29,6 @@ class Task(asyncio.Task[T]):
         loop.tasks_made = self.number = loop.tasks_made + 1
         self.node = current_node.get() if context is None else context.get(current_node)
         super().__init__(coro, loop=loop, name=f"Task-{self.number}" if name is None else str(name), context=context)
-        loop.tasks.add(self)
 
     def __hash__(self) -> int:
         return self.number
@@ -38,15 +37,16 @@ class Task(asyncio.Task[T]):
 def end_tasks(loop: VirtualLoop) -> None:
     """Cancels every task of a loop, again while some go on, and lets their callbacks run; the clock does not move."""
     for _ in range(_ROUNDS):
-        left = _unfinished(loop)
+        left = unfinished(loop)
         if not left:
             return
         for task in left:
             task.cancel()
         loop.settle()
-    for task in _unfinished(loop):
+    for task in unfinished(loop):
         task._log_destroy_pending = False  # type: ignore[attr-defined]  # it refused to end: the caller has done all
 
 
-def _unfinished(loop: VirtualLoop) -> list[asyncio.Task[Any]]:
+def unfinished(loop: VirtualLoop) -> list[asyncio.Task[Any]]:
+    """The tasks of a loop that are under way, in the order of their making."""
     return sorted((task for task in asyncio.all_tasks(loop) if not task.done()), key=hash)

@@ -147,7 +147,7 @@ class Exchange:
         """Records what an answer tells, and wakes whom it concerns."""
         if not isinstance(answer, Answer):
             return
-        if answer.facts or _has_news(answer):
+        if answer.facts or _HAS_NEWS.get(type(answer), _always)(answer):
             self.loop.stir(owner)
         if queue is None or answer.replayed:
             return
@@ -252,17 +252,16 @@ class Exchange:
         (self._asked if at_the_controls.get() else self._own).append(call)
 
 
-def _has_news(answer: Answer) -> bool:
-    """Whether a call without facts may matter to somebody's next beat: pulses fold while nothing does."""
-    match answer:
-        case Extended(lost=lost, cancelled=cancelled, beyond=beyond):
-            return bool(lost or cancelled or beyond)
-        case Claimed(jobs=jobs):
-            return bool(jobs)
-        case Pruned():
-            return False
-        case _:
-            return True
+def _always(answer: Any) -> bool:
+    return True
+
+
+_HAS_NEWS: dict[type[Answer], Callable[[Any], bool]] = {
+    Extended: lambda beat: bool(beat.lost or beat.cancelled or beat.beyond),
+    Claimed: lambda claimed: bool(claimed.jobs),
+    Pruned: lambda pruned: False,
+}
+"""Whether a call without facts may matter to somebody's next beat, where not always: pulses fold while nothing does."""
 
 
 class Wire:

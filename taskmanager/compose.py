@@ -34,8 +34,7 @@ def compose(
     app: App,
     event: object,
     data: object = None,
-    *,
-    queue: object = None,
+    queue: object = None,  # all by name, but not marked so: Python would look up each that is left out
     id: object = None,
     priority: object = None,
     delay: object = None,
@@ -96,7 +95,7 @@ def check_options(options: Mapping[str, object]) -> None:
 
 def compose_entry(app: App, entry: object) -> tuple[str, Emission | Plan]:
     """One entry of `emit_many`: a mapping with the words of `emit`."""
-    if not isinstance(entry, Mapping) or "event" not in entry:
+    if not isinstance(entry, (dict, Mapping)) or "event" not in entry:
         raise UsageError(f"{_EVERY_MESSAGE}, got {entry!r}")
     if not _ENTRY_WORDS.issuperset(entry):
         unknown = next(name for name in entry if name not in _ENTRY_WORDS)

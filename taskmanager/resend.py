@@ -36,7 +36,7 @@ async def resend(
 
     It is given up sooner where `is_over()`: nobody needs the answer any more.
     """
-    began_s = monotonic()
+    until_s = None if for_s is None else monotonic() + for_s
     wait_s = _FIRST_WAIT_S
     while True:
         try:
@@ -47,7 +47,7 @@ async def resend(
             if for_s is not None and not error.may_be_stored:
                 raise  # no room does not mend by waiting, and for a lock the engine has waited
             pause_s = wait_s * rng.uniform(0.5, 1.0)
-            if for_s is not None and monotonic() - began_s + pause_s > for_s:
+            if until_s is not None and monotonic() + pause_s > until_s:
                 raise EngineUnavailable(
                     f"no answer within {for_s:g} s ({error}); what was sent is perhaps stored, and may be sent again"
                 ) from error

@@ -12,6 +12,7 @@ yields to them, and `superseded` says to what.
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -124,7 +125,9 @@ class Terms:
 def decide(claim: Claim, outcome: Outcome, terms: Terms, rng: random.Random) -> Transition:
     """The next state of a job whose run ended with `outcome`. Pure: equal arguments give equal transitions."""
     match outcome:
-        case Returned(result, skipped):
+        case Returned(result=None):
+            return _done(outcome.skipped, terms.retry.max_retries + 1)
+        case Returned(result=result, skipped=skipped):
             kind = Kind.SKIPPED if skipped else Kind.COMPLETED
             done = Transition(kind, State.COMPLETED)  # filled in by name: keywords would double the cost of each job
             done.result, done.max_attempts = result, terms.retry.max_retries + 1
@@ -149,6 +152,11 @@ def decide(claim: Claim, outcome: Outcome, terms: Terms, rng: random.Random) -> 
                 error = ErrorInfo("LeaseLost", f"the lease was lost {claim.losses + 1} times")
                 return _failed(claim, error, terms, reason=Reason.STALLED, losses=1)
             return Transition(Kind.STALLED, State.WAITING, losses=1, superseded=State.CANCELLED)
+
+
+@functools.lru_cache  # most jobs end like this, and nobody changes a transition: all of them share a few
+def _done(skipped: bool, max_attempts: int) -> Transition:
+    return Transition(Kind.SKIPPED if skipped else Kind.COMPLETED, State.COMPLETED, max_attempts=max_attempts)
 
 
 def _failed_run(

@@ -100,6 +100,14 @@ class Attempt:
         except RuntimeError:  # no event loop runs
             return False
 
+    def let_go(self) -> None:
+        """Drops what was only needed to judge the run, once it is judged.
+
+        The job and the error (by its traceback) refer to the attempt in turn: left so, each run would be a cycle, and
+        stay until the collector comes by.
+        """
+        self.job = self.error = None
+
     def end(self, ending: Ending) -> None:
         """Asks the run to end. A lost lease overrules what was asked before; else the first asking counts."""
         first = self.ending is None

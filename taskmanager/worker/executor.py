@@ -38,8 +38,11 @@ if TYPE_CHECKING:
     from taskmanager.worker.worker import Worker
 
 
+_tuple = tuple.__new__
+"""Builds a NamedTuple positionally in half the time; it is what a NamedTuple's own constructor calls."""
 _RETURNED = Returned()
 _SKIPPED = Returned(skipped=True)
+STARTED = Kind.STARTED  # a look-up in an Enum costs a call
 
 
 class Executor:
@@ -68,6 +71,7 @@ class Executor:
         if attempt.sent:
             outcome = await _flushed(attempt, outcome)
         self._settle(attempt, route, outcome, ended_at)
+        attempt.let_go()
 
     def settle_lost(self, claim: Claim) -> None:
         """Settles a claim that this worker reaped: its lease was lost by another."""
@@ -132,7 +136,8 @@ class Executor:
         worker, claim = self._worker, attempt.claim
         now = attempt.started_at = worker.runtime.engine_now(attempt.received_at, attempt.received_s)
         if worker.runtime.observes or worker.app.observers:
-            fact = Fact(now, Kind.STARTED, claim.queue, claim.event, claim.id, claim.attempt, worker.name)
+            of = (now, STARTED, claim.queue, claim.event, claim.id, claim.attempt, worker.name, None)
+            fact = _tuple(Fact, of)
             worker.runtime.observe(fact)
             if worker.app.observers:
                 worker.app.observers.tell((fact,))
@@ -153,13 +158,9 @@ class Executor:
             worker.drop(attempt)
             return
         started_at = ended_at if attempt.started_at is None else attempt.started_at
-        settlement = Settlement(
-            claim.number,
-            decide(claim, outcome, self._terms(attempt, route), worker.runtime.rng),
-            ended_at - started_at,
-            started_at - attempt.received_at,
-        )
-        worker.settler.put(claim.queue, Ended(settlement, attempt))
+        decided = decide(claim, outcome, self._terms(attempt, route), worker.runtime.rng)
+        of = (claim.number, decided, ended_at - started_at, started_at - attempt.received_at)
+        worker.settler.put(claim.queue, _tuple(Ended, (_tuple(Settlement, of), attempt)))
         worker.settling()
 
     def _terms(self, attempt: Attempt, route: Route) -> Terms:

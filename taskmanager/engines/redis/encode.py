@@ -17,8 +17,9 @@ __all__ = ["command", "entries", "journal", "occurrences", "settlements"]
 
 
 def entries(given: Sequence[Emission | Plan]) -> list[Any]:
-    """How many values an entry has, then these: id, event, data, and '' or the JSON of what is not default; without that
-    where all are plain and no id is there twice.
+    """How many values an entry has, then these: id, event, data, and '' or the JSON of what is not default.
+
+    That last one is left out where all are plain and no id is there twice.
     """
     if given and all(isinstance(entry, Emission) and _is_plain(entry) for entry in given):
         plain: list[Any] = [3]

@@ -2,7 +2,7 @@
 
 All that can be read must be equal, but for the numbers an engine gives: serials, claims and revisions may be any that
 grow, so they are compared by a pairing that must be one to one and in the same order. Of the tide only its growth
-counts.
+counts, and of the birth of a store that it stays the same.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ class Comparison:
         self.claims = Pairs("claim")
         self.revisions = Pairs("revision")
         self.tides = (0, 0)
+        self.births: set[int] = set()
 
     # ---- answers
 
@@ -57,6 +58,9 @@ class Comparison:
             match field.name:
                 case "tide":
                     self.tide(one, other, mine.replayed)
+                case "born":
+                    self.births.add(other)
+                    equal("number of births", 1, len(self.births))
                 case "jobs":
                     self.handed(one, other)
                 case "job":

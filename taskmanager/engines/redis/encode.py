@@ -21,12 +21,9 @@ def entries(given: Sequence[Emission | Plan]) -> list[Any]:
 
     That last one is left out where all are plain and no id is there twice.
     """
-    if given and all(isinstance(entry, Emission) and _is_plain(entry) for entry in given):
-        plain: list[Any] = [3]
-        for entry in given:
-            plain += (entry.id, entry.event, entry.data)
-        if len(set(plain[1::3])) == len(given):
-            return plain
+    plain = _plain_entries(given)
+    if plain is not None:
+        return plain
     arguments: list[Any] = [4]
     for entry in given:
         if isinstance(entry, Emission):
@@ -34,6 +31,16 @@ def entries(given: Sequence[Emission | Plan]) -> list[Any]:
         else:
             arguments += (entry.name, entry.event, entry.data, json.encode(_plan(entry)))
     return arguments
+
+
+def _plain_entries(given: Sequence[Emission | Plan]) -> list[Any] | None:
+    arguments: list[Any] = [3]
+    for entry in given:
+        if not isinstance(entry, Emission) or not _is_plain(entry):
+            return None
+        arguments += (entry.id, entry.event, entry.data)
+    are_distinct = len(set(arguments[1::3])) == len(given)
+    return arguments if given and are_distinct else None
 
 
 def occurrences(given: Sequence[Emission]) -> list[Any]:

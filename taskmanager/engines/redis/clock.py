@@ -21,20 +21,22 @@ class ServerClock:
     """Microseconds since the epoch by the server's clock; 0 before it has said anything."""
 
     def __init__(self) -> None:
-        self._heard: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED)
+        self._heard_us: deque[int] = deque(maxlen=_REMEMBERED)
+        self._offsets: deque[int] = deque(maxlen=_REMEMBERED)
         self._offset = 0
 
     def hear(self, server_us: int) -> None:
         """The server has just told its time."""
         local_us = _local_us()
-        heard = self._heard
-        heard.append((local_us, server_us - local_us))
-        while heard[0][0] < local_us - _REMEMBERED_US:
-            heard.popleft()
-        self._offset = max(offset for _, offset in heard)
+        self._heard_us.append(local_us)
+        self._offsets.append(server_us - local_us)
+        while self._heard_us[0] < local_us - _REMEMBERED_US:
+            self._heard_us.popleft()
+            self._offsets.popleft()
+        self._offset = max(self._offsets)
 
     def now_us(self) -> int:
-        return _local_us() + self._offset if self._heard else 0
+        return _local_us() + self._offset if self._offsets else 0
 
 
 def _local_us() -> int:

@@ -7,13 +7,10 @@
 --        new; else 0 and per entry: its serial, where it is a new waiting job; else "status facts serial id", serial 0
 --        where there is none, and its facts behind it. A fact is four values: step, event, job id, JSON detail or ''.
 -- Cost   three calls a plain entry, some six any other, at most DUE_LIMIT jobs made due.
--- Needs  replay places admit
+-- Needs  replay enqueue_plain places admit
 
-local answer = replayed(ARGV[3], ARGV[4])
-if answer then return answer end
 local facts = {}
-begin()
-if due_before and tonumber(due_before) <= now then
+if is_due then
   call('HSET', META, 'queue', ARGV[2]) -- a full server refuses here, before a write that frees lets it all pass
   make_due(facts)
 end
@@ -41,23 +38,6 @@ local function register(name, event, data, plan)
   return made
 end
 
-local width, keys, line = tonumber(ARGV[5]), {}, line_of('0')
-for at = 6, #ARGV, width do keys[#keys + 1] = JOB .. ARGV[at] end
-
--- A job that has nothing but what every job has, under an id that is free.
-local function add_plain(key, id, event, data)
-  emissions, tide = emissions + 1, tide + 1
-  local serial, order = int(emissions), int(tide)
-  call('HSET', key, 'state', WAITING, 'event', event, 'data', data, 'serial', serial, 'order', order, 'created', NOW)
-  if #data <= CARRIED then
-    call('XADD', line, order, 'id', id, 'job', serial .. ' ' .. event .. ' ' .. NOW .. ' ' .. data)
-  else
-    call('XADD', line, order, 'id', id)
-  end
-  call('XADD', INDEX, serial, 'id', id)
-  return emissions
-end
-
 local function add(id, event, data, more, verdicts)
   local entry = more == '' and {} or cjson.decode(more)
   local made, status, serial = {}, SCHEDULED, nil
@@ -72,21 +52,14 @@ local function add(id, event, data, more, verdicts)
 end
 
 local verdicts = { 0 }
-if width == 3 and call('EXISTS', unpack(keys)) == 0 then
-  verdicts[1] = emissions + 1
-  for place, key in ipairs(keys) do
-    local at = 3 + 3 * place
-    add_plain(key, ARGV[at], ARGV[at + 1], ARGV[at + 2])
-  end
-else
-  for place, key in ipairs(keys) do
-    local at = 6 + width * (place - 1)
-    local id, event, data, more = ARGV[at], ARGV[at + 1], ARGV[at + 2], width == 4 and ARGV[at + 3] or ''
-    if more == '' and not call('HGET', key, 'state') then
-      verdicts[#verdicts + 1] = add_plain(key, id, event, data)
-    else
-      add(id, event, data, more, verdicts)
-    end
+line_of('0')
+for place, key in ipairs(keys) do
+  local at = 6 + width * (place - 1)
+  local id, event, data, more = ARGV[at], ARGV[at + 1], ARGV[at + 2], width == 4 and ARGV[at + 3] or ''
+  if more == '' and not call('HGET', key, 'state') then
+    verdicts[#verdicts + 1] = add_plain(key, id, event, data)
+  else
+    add(id, event, data, more, verdicts)
   end
 end
 

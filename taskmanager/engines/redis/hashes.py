@@ -97,7 +97,8 @@ def run_of(raw: bytes) -> tuple[int, int]:
 
 def _only_run(fields: Fields, started_at: int) -> AttemptInfo:
     """The run of a plain job that is completed, which has no history of its own (see settle.lua)."""
-    return AttemptInfo(1, fields["worker"].decode(), started_at, int(fields["finished"]), Kind.COMPLETED.value)
+    began_at = started_at + (number(fields.get("unstarted")) or 0)
+    return AttemptInfo(1, fields["worker"].decode(), began_at, int(fields["finished"]), Kind.COMPLETED.value)
 
 
 def _dead(raw: bytes | None) -> DeadLetter | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from taskmanager.engine import ATTEMPTS_KEPT, AWAITED_MS, Journal, Settlement
@@ -164,6 +166,23 @@ async def test_each_ended_attempt_is_kept_with_its_times(world: World) -> None:
     assert (first.started_at, first.ended_at) == (world.at(30), world.at(100))
     assert (second.number, second.worker, second.outcome, second.error) == (2, "v", Kind.COMPLETED, None)
     assert (second.started_at, second.ended_at) == (world.at(150), world.at(157))
+
+
+@pytest.mark.parametrize("result", [None, b'"done"'])
+@pytest.mark.parametrize("max_attempts", [1, 4])
+async def test_the_only_attempt_of_most_jobs_is_kept_with_its_times_too(
+    world: World, result: bytes | None, max_attempts: int
+) -> None:
+    claim = await started(world)
+    world.advance(100)
+    end = replace(completed(result), max_attempts=max_attempts)
+    await world.settle(Settlement(claim.number, end, duration_ms=70, unstarted_ms=30))
+    job = await world.job()
+    [only] = job.attempts
+    assert (only.number, only.worker, only.outcome, only.error) == (1, "w", Kind.COMPLETED, None)
+    assert (only.started_at, only.ended_at) == (world.at(30), world.at(100))
+    assert (job.started_at, job.finished_at) == (world.at(0), world.at(100))
+    assert (job.result, job.max_attempts) == (result, max_attempts)
 
 
 async def test_of_too_many_attempts_the_oldest_go(world: World) -> None:

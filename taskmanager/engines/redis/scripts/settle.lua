@@ -64,7 +64,7 @@ end
 
 -- A plain job that is completed: most of all. Its one run reads from its other fields, so no history is written, and
 -- its record stays as small as a server likes it (values over 64 bytes make a hash four times as large).
-local function write_plain(name, result, form)
+local function write_plain(name, unstarted, result, form)
   local entry, serial, id = string.match(name, '^p(%S+) (%d+) %S+ (.*)$')
   leave('0', entry)
   local key = JOB .. id
@@ -76,18 +76,20 @@ local function write_plain(name, result, form)
   end
   ends = ends + 1
   local order = int(ends)
-  if result == '' then
+  if result == '' and unstarted == '0' and form.max_attempts == 1 then
     call('HSET', key, 'state', COMPLETED, 'order', order, 'finished', NOW)
   else
-    call('HSET', key, 'state', COMPLETED, 'order', order, 'finished', NOW, 'result', result)
+    local fields = { 'state', COMPLETED, 'order', order, 'finished', NOW, 'max', int(form.max_attempts) }
+    if result ~= '' then append(fields, 'result', result) end
+    if unstarted ~= '0' then append(fields, 'unstarted', unstarted) end
+    call('HSET', key, unpack(fields))
   end
-  if form.max_attempts ~= 1 then call('HSET', key, 'max', form.max_attempts) end
   call('XADD', FINISHED .. COMPLETED, order .. '-0', 'id', id, 'at', NOW)
   return name
 end
 
 local function write(claim, unstarted, result, form, name, is_reaped)
-  if form.is_plain and unstarted == '0' and string.sub(name, 1, 1) == 'p' then return write_plain(name, result, form) end
+  if form.is_plain and string.sub(name, 1, 1) == 'p' then return write_plain(name, unstarted, result, form) end
   local id = claimed_id(name)
   local key = JOB .. id
   local f = call('HMGET', key, 'event', 'attempt', 'serial', 'emission', 'order', 'priority', 'run', 'runs',

@@ -135,10 +135,13 @@ def plan_fields(plan: Plan) -> list[Any]:
 
 
 def settlements(given: Sequence[Settlement]) -> list[Any]:
-    """The number of forms, the forms, then four a settlement: claim, unstarted ms, result or '', number of its form."""
+    """How many values a settlement has, the number of forms, the forms, then these: claim, unstarted ms, result or '',
+    number of its form. Where all have one form, no result and were started at once, the claim is all.
+    """
     forms: dict[Any, int] = {}
     texts: list[bytes] = []
     rest: list[Any] = []
+    are_bare = True
     for claim, transition, _, unstarted_ms in given:
         # Most are completed, and then nothing else of a transition is set: a short key for these.
         is_plain = transition.kind is Kind.COMPLETED
@@ -147,8 +150,12 @@ def settlements(given: Sequence[Settlement]) -> list[Any]:
         if form is None:
             form = forms[key] = len(forms) + 1
             texts.append(_form(_form_key(transition)))
-        rest += (claim, unstarted_ms, transition.result or b"", form)
-    return [len(texts), *texts, *rest]
+        result = transition.result or b""
+        are_bare = are_bare and not (unstarted_ms or result)
+        rest += (claim, unstarted_ms, result, form)
+    if are_bare and len(texts) == 1:
+        return [1, 1, *texts, *rest[::4]]
+    return [4, len(texts), *texts, *rest]
 
 
 def _form_key(transition: Transition) -> tuple[Any, ...]:

@@ -1,7 +1,8 @@
 -- settle: writes decisions whose claims stand. A recorded follow-up takes the place of a job that ends.
 --
 -- ARGV   3 caller   4 the batch's number   5 worker   6 states whose jobs go with their end, separated by spaces
---        7 number of forms, each JSON of a transition   then four a settlement: claim, unstarted ms, result or '', form
+--        7 how many values a settlement has: 1 where all have one form, no result and were started at once, else 4
+--        8 number of forms, each JSON of a transition   then these a settlement: claim, unstarted ms, result or '', form
 -- Answer head, then one a settlement: for a plain job that is completed the claim's name (see places); for any other
 --        "r", how, attempt, event and id, with spaces between: how is 0 as the transition says, 1 cancelled by a mark,
 --        2 superseded, 4 more where the claim was reaped, 8 more where its dead letter has no place; '-': the claim was
@@ -17,13 +18,14 @@ local worker, transient = ARGV[5], {}
 local WORKER = cjson.encode(worker)
 for state in string.gmatch(ARGV[6], '%S+') do transient[state] = true end
 local forms = {}
-for at = 8, 7 + tonumber(ARGV[7]) do
+local width = tonumber(ARGV[7])
+for at = 9, 8 + tonumber(ARGV[8]) do
   local form = cjson.decode(ARGV[at])
   form.is_plain = form.kind == COMPLETED and form.max_attempts and form.failures == 0 and form.losses == 0
     and not form.error and not form.reason
   forms[#forms + 1] = form
 end
-local first = 8 + #forms
+local first = 9 + #forms
 local held, reaped = HELD .. worker, REAPED .. worker
 local left, written, told = {}, {}, {}
 local nameless, gone = {}, {}
@@ -170,11 +172,11 @@ local function clear(line, entries)
 end
 
 local numbers = {}
-for at = first, #ARGV, 4 do numbers[#numbers + 1] = ARGV[at] end
+for at = first, #ARGV, width do numbers[#numbers + 1] = ARGV[at] end
 if #numbers > 0 then
   local names = call('HMGET', held, unpack(numbers))
   for place, claim in ipairs(numbers) do
-    local at, name, is_reaped = first + 4 * (place - 1), names[place], false
+    local name, is_reaped = names[place], false
     if not name then
       name = call('HGET', reaped, claim)
       is_reaped = name
@@ -182,8 +184,9 @@ if #numbers > 0 then
     end
     if name and not written[claim] then
       written[claim] = true
-      local form = forms[tonumber(ARGV[at + 3])]
-      told[place] = write(claim, ARGV[at + 1], ARGV[at + 2], form, name, is_reaped)
+      local unstarted, result, form = '0', '', 1
+      if width == 4 then unstarted, result, form = unpack(ARGV, first + 4 * place - 3, first + 4 * place - 1) end
+      told[place] = write(claim, unstarted, result, forms[tonumber(form)], name, is_reaped)
     else
       told[place] = '-'
     end

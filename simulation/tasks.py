@@ -25,6 +25,8 @@ _ROUNDS = 100
 class Task(asyncio.Task[T]):
     """An asyncio task that hashes by its number, which counts the tasks of its loop from 1, and knows its node."""
 
+    __slots__ = ("node", "number")
+
     def __init__(self, coro: Any, *, loop: VirtualLoop, name: object, context: Any) -> None:
         loop.tasks_made = self.number = loop.tasks_made + 1
         self.node = current_node.get() if context is None else context.get(current_node)

@@ -24,12 +24,16 @@ class Agenda:
     def __init__(self) -> None:
         self._moments: dict[Duty, dict[str, int]] = {duty: {} for duty in Duty}
 
-    def put(self, duty: Duty, queue: str, moment: int | None) -> None:
-        """The duty is next due then; None: not before somebody says so."""
+    def put(self, duty: Duty, queue: str, moment: int | None) -> bool:
+        """The duty is next due then; None: not before somebody says so. Says whether that is news."""
+        moments = self._moments[duty]
+        if moments.get(queue) == moment:
+            return False
         if moment is None:
-            self._moments[duty].pop(queue, None)
+            del moments[queue]
         else:
-            self._moments[duty][queue] = moment
+            moments[queue] = moment
+        return True
 
     def hasten(self, duty: Duty, queue: str, moment: int) -> None:
         """The duty is due then at the latest."""

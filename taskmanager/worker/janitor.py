@@ -32,6 +32,7 @@ log = logging.getLogger("taskmanager")
 
 PRUNE_MS = 60_000
 """How often finished jobs are pruned at most, and how long one may stay beyond its retention."""
+ADVANCE, REAP, PRUNE = Duty  # a look-up in an Enum costs a call
 _MANY = 1 << 62
 """Room without a limit."""
 _ENDS = {
@@ -66,14 +67,10 @@ class Janitor:
         if schedule_at is not None and queue in self._broken_until:
             # Never longer than a pause from now: the clock may have been set back since.
             schedule_at = max(schedule_at, min(self._broken_until[queue], answer.now + _BROKEN_MS))
-        self._agenda.put(Duty.ADVANCE, queue, schedule_at)
-        if schedule_at is not None:
-            self._wake_for(schedule_at)
+        self._plan(ADVANCE, queue, schedule_at)
         if not isinstance(answer, (Advanced, Pruned)):
             # Those two do not say who asks, so the lease they name may be our own.
-            self._agenda.put(Duty.REAP, queue, answer.lease_at)
-            if answer.lease_at is not None:
-                self._wake_for(answer.lease_at)
+            self._plan(REAP, queue, answer.lease_at)
         if not answer.replayed and (isinstance(answer, Settled) or answer.facts):
             self._count_ends(queue, answer)
 
@@ -109,7 +106,7 @@ class Janitor:
                 else:
                     pruned_at = min(now, self._pruned_at.get(queue, now))  # the clock may have been set back since
                     prune_at = max(now, pruned_at + PRUNE_MS)
-                    self._agenda.hasten(Duty.PRUNE, queue, prune_at)
+                    self._agenda.hasten(PRUNE, queue, prune_at)
                     self._wake_for(prune_at)
 
     def _count_ends(self, queue: str, answer: Answer) -> None:
@@ -129,8 +126,13 @@ class Janitor:
             if not ages:
                 return
             prune_at = max(answer.now + min(ages), pruned_at + PRUNE_MS)
-        self._agenda.hasten(Duty.PRUNE, queue, prune_at)
+        self._agenda.hasten(PRUNE, queue, prune_at)
         self._wake_for(prune_at)
+
+    def _plan(self, duty: Duty, queue: str, moment: int | None) -> None:
+        """What an answer names. Most name what the last one did, and for that we wake already."""
+        if self._agenda.put(duty, queue, moment) and moment is not None:
+            self._wake_for(moment)
 
     def _wake_for(self, moment: int) -> None:
         if self._until is None or moment < self._until:
@@ -147,14 +149,14 @@ class Janitor:
         now, schedules = await resend(lambda: engine.schedules(queue), self._worker.runtime.rng, for_s=None)
         for schedule in schedules:
             if schedule.next_at is not None and schedule.next_at > now:
-                self._agenda.hasten(Duty.ADVANCE, queue, schedule.next_at)
+                self._agenda.hasten(ADVANCE, queue, schedule.next_at)
                 continue
             try:
                 self._worker.notice(queue, await self._advance_one(engine, queue, schedule, now))
             except Exception:
                 log.exception("schedule %r in queue %r cannot be advanced", schedule.plan.name, queue)
                 self._broken_until[queue] = now + _BROKEN_MS
-                self._agenda.put(Duty.ADVANCE, queue, now + _BROKEN_MS)
+                self._agenda.put(ADVANCE, queue, now + _BROKEN_MS)
 
     async def _advance_one(self, engine: Engine, queue: str, schedule: StoredSchedule, now: int) -> Advanced:
         plan = schedule.plan
@@ -197,7 +199,7 @@ class Janitor:
         if worker.keeper.is_late:
             await worker.keeper.beat(engine)
             now = await self._now(engine)
-            self._agenda.put(Duty.REAP, queue, now + round(worker.settings.beat_s * 1000))
+            self._agenda.put(REAP, queue, now + round(worker.settings.beat_s * 1000))
             return now
 
         async def reap() -> Claimed:
@@ -222,10 +224,10 @@ class Janitor:
         self._pruned_at[queue] = answer.now
         self._room[queue] = _MANY if answer.room is None else answer.room
         if answer.more:
-            self._agenda.put(Duty.PRUNE, queue, answer.now)
+            self._agenda.put(PRUNE, queue, answer.now)
         elif answer.next_at is not None:
-            self._agenda.put(Duty.PRUNE, queue, max(answer.next_at, answer.now + PRUNE_MS))
+            self._agenda.put(PRUNE, queue, max(answer.next_at, answer.now + PRUNE_MS))
         worker.notice(queue, answer)
 
 
-_DUTIES = {Duty.ADVANCE: Janitor._advance, Duty.REAP: Janitor._reap, Duty.PRUNE: Janitor._prune}
+_DUTIES = {ADVANCE: Janitor._advance, REAP: Janitor._reap, PRUNE: Janitor._prune}

@@ -7,6 +7,7 @@ job is somebody else's and nothing of this run was written.
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from taskmanager.engine import Batch, Settled, Settlement
@@ -41,11 +42,7 @@ class Settler:
     def put(self, queue: str, ended: Ended) -> None:
         gatherer = self._gatherers.get(queue)
         if gatherer is None:
-
-            async def send(batch: list[Ended]) -> None:
-                await self._send(queue, batch)
-
-            gatherer = self._gatherers[queue] = Gatherer(send)
+            gatherer = self._gatherers[queue] = Gatherer(partial(self._send, queue))
         gatherer.put(ended)
 
     async def flush(self) -> None:

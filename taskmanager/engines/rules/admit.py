@@ -69,9 +69,13 @@ def identify(
         run_at,
         entry.options,
         _expiry(entry, now),
-        schedule=schedule,
-        window=entry.window,
-        awaited=entry.awaited,
+        0,  # attempt, failures, losses, max_attempts: positionally, for keywords cost as much as half a job
+        0,
+        0,
+        None,
+        schedule,
+        entry.window,
+        entry.awaited,
     )
     if run_at > now:
         job.state = State.DELAYED

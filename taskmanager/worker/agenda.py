@@ -11,9 +11,9 @@ class Duty(IntEnum):
     Integers, because each answer of an engine looks two of them up.
     """
 
+    PRUNE = auto()
     ADVANCE = auto()
     REAP = auto()
-    PRUNE = auto()
 
 
 class Agenda:

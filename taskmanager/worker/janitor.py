@@ -32,7 +32,7 @@ log = logging.getLogger("taskmanager")
 
 PRUNE_MS = 60_000
 """How often finished jobs are pruned at most, and how long one may stay beyond its retention."""
-ADVANCE, REAP, PRUNE = Duty  # a look-up in an Enum costs a call
+PRUNE, ADVANCE, REAP = Duty  # a look-up in an Enum costs a call
 _MANY = 1 << 62
 """Room without a limit."""
 _ENDS = {

@@ -11,6 +11,7 @@ What every engine promises, for every verb:
   verb and queue from 1 and has one in flight; the engine keeps number and answer of the last until 60 s after it, and
   gives the same answer again, marked `replayed`. `claim` and `reap` say what the worker holds and first hand out again
   what else is under its lease; `advance` compares a revision; `extend` and `prune` repeat harmlessly.
+* *In turn.* A worker's `settle` and a `claim` that it makes meanwhile take effect in that order.
 * *Fenced.* `extend` and `settle` name claims. A stale one is answered `LOST` and nothing of it is written.
 * *A lease ends when it is reaped*, not when its time passes. One lease per worker and queue holds all its jobs there.
 * *Due first.* `enqueue` and `claim` first make due what is due in the queue, at most `DUE_LIMIT` jobs, in the order of

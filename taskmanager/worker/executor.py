@@ -161,7 +161,6 @@ class Executor:
         decided = decide(claim, outcome, self._terms(attempt, route), worker.runtime.rng)
         of = (claim.number, decided, ended_at - started_at, started_at - attempt.received_at)
         worker.settler.put(claim.queue, _tuple(Ended, (_tuple(Settlement, of), attempt)))
-        worker.settling()
 
     def _terms(self, attempt: Attempt, route: Route) -> Terms:
         """What is in force for the end of an attempt, also of one that never reached its handler."""

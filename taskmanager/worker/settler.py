@@ -66,7 +66,8 @@ class Settler:
 
         async def settle() -> Settled:
             engine = await worker.connection.engine()
-            return await engine.settle(queue, worker.name, settlements, batch, worker.settings.transient)
+            with worker.leaving(ended):
+                return await engine.settle(queue, worker.name, settlements, batch, worker.settings.transient)
 
         try:
             answer = await resend(settle, worker.runtime.rng, for_s=None)

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import Context
 from typing import Any
 
@@ -40,9 +42,6 @@ log = logging.getLogger("taskmanager")
 CANCEL_PATIENCE_S = 5.0
 """How long a stop waits for handlers that were cancelled and do not end."""
 _LEFT_BEHIND_S = 0.1
-_SETTLING_PORTION = 2
-"""A job that is being settled gives up its slot before that is answered, in at most one of so many slots: the next jobs
-are fetched meanwhile. A simulation needs none of that, for nothing takes time there."""
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:
@@ -69,8 +68,7 @@ class Worker:
         self._queues: dict[str, None] = {}
         self._tides: dict[str, tuple[int, int, int]] = {}
         self.in_hand = 0
-        self._settling = 0
-        self._most_freed = 0 if runtime.simulated else self.settings.concurrency // _SETTLING_PORTION
+        self._leaving = 0
         self._stopping = False
         self._turned = asyncio.Event()
         self._hurried = asyncio.Event()
@@ -183,8 +181,8 @@ class Worker:
 
     @property
     def free(self) -> int:
-        """Slots without a job."""
-        return self.settings.concurrency - self.in_hand + min(self._settling, self._most_freed)
+        """Slots without a job, as the engine will see it when it takes up a claim that is made now."""
+        return self.settings.concurrency - self.in_hand + self._leaving
 
     def holds(self, queue: str) -> tuple[int, ...]:
         """The claims in our hands, running, being settled, or reaped."""
@@ -215,11 +213,20 @@ class Worker:
         """A claim that was reaped: ours until it is settled as lost."""
         self._held.setdefault(claim.queue, {})[claim.number] = None
 
-    def settling(self) -> None:
-        """The handler of a job in hand has ended."""
-        self._settling += 1
-        if self._settling <= self._most_freed:
+    @contextmanager
+    def leaving(self, ended: list[Ended]) -> Iterator[None]:
+        """These are on their way to be settled: a claim that is made meanwhile takes effect behind that.
+
+        In a simulation a call takes no time, so nothing is made meanwhile.
+        """
+        jobs = 0 if self.runtime.simulated else sum(end.attempt is not None for end in ended)
+        self._leaving += jobs
+        if jobs:
             self.fetcher.freed()
+        try:
+            yield
+        finally:
+            self._leaving -= jobs
 
     def ended(self, queue: str, ended: list[Ended]) -> None:
         """These settlements have been answered."""
@@ -228,7 +235,6 @@ class Worker:
             held.pop(end.settlement.claim, None)
             if end.attempt is not None:
                 self.in_hand -= 1
-                self._settling -= 1
         self._freed()
 
     def drop(self, attempt: Attempt) -> None:

@@ -3,11 +3,15 @@
 A call takes an idle connection or makes one, so as many calls may be in flight as there are callers. What a server or
 a network did to an idle connection shows only when it is used again: the first failure on such a one is repeated at
 once on a new one, which is safe because every verb may be sent twice.
+
+Calls that are to take effect in the order in which they are made share one connection, a lane, and do not wait for one
+another's answers.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from hiredis import pack_command
@@ -17,7 +21,7 @@ from taskmanager.engines.redis.address import REPLY_S, Address
 from taskmanager.engines.redis.scripts import Script
 from taskmanager.errors import EngineFull, EngineUnavailable, InvariantError, TaskManagerError, UsageError
 
-__all__ = ["Connections", "is_at_work", "translate"]
+__all__ = ["Connections", "Lane", "is_at_work", "translate"]
 
 
 class Connections:
@@ -30,10 +34,7 @@ class Connections:
 
     async def run(self, script: Script, *arguments: Any) -> Any:
         """The answer of a script; `arguments` begin with its number of keys."""
-        try:
-            return await self.ask("EVALSHA", script.sha, *arguments)
-        except redis_errors.NoScriptError:
-            return await self.ask("EVAL", script.text, *arguments)
+        return await _run(self.ask, script, *arguments)
 
     async def ask(self, *command: Any) -> Any:
         """The answer of one command. Raises redis-py's exceptions; see `translate`."""
@@ -59,7 +60,7 @@ class Connections:
         try:
             # Not redis-py's own time-out: on Python 3.11 it may swallow a cancellation (cpython gh-86296).
             async with asyncio.timeout(REPLY_S):
-                await self._send(connection, command)
+                await _send(connection, command, self.address)
                 answer = await connection.read_response()
         except redis_errors.ResponseError:
             self._idle.append(connection)
@@ -74,12 +75,87 @@ class Connections:
         self._idle.append(connection)
         return answer
 
-    async def _send(self, connection: Any, command: tuple[Any, ...]) -> None:
-        if self.address.is_fake:
-            await connection.send_command(*command)
-        else:
-            # redis-py packs in Python, which costs more than all else here; hiredis does it in C.
-            await connection.send_packed_command(pack_command(command), check_health=False)
+
+class Lane:
+    """One connection to an address, for calls that take effect in the order in which they are made."""
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self._connection: Any = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._writing = asyncio.Lock()
+        self._last: asyncio.Future[None] | None = None
+        self._known: set[str] = set()
+
+    async def run(self, script: Script, *arguments: Any) -> Any:
+        """See `Connections.run`. A script goes as text first: were it unknown, the call behind would overtake it."""
+        if script.sha in self._known:
+            return await _run(self.ask, script, *arguments)
+        self._known.add(script.sha)
+        return await self.ask("EVAL", script.text, *arguments)
+
+    async def ask(self, *command: Any) -> Any:
+        """See `Connections.ask`."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._loop, self._connection, self._last, self._writing = loop, None, None, asyncio.Lock()
+        was_idle = self._connection is not None
+        try:
+            return await self._talk(command, loop)
+        except redis_errors.ConnectionError as error:
+            if not was_idle or isinstance(error, (redis_errors.AuthenticationError, redis_errors.BusyLoadingError)):
+                raise
+        return await self._talk(command, loop)
+
+    async def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None and asyncio.get_running_loop() is self._loop:
+            await connection.disconnect()
+
+    async def _talk(self, command: tuple[Any, ...], loop: asyncio.AbstractEventLoop) -> Any:
+        answered: asyncio.Future[None] = loop.create_future()
+        connection = None
+        try:
+            async with asyncio.timeout(REPLY_S):
+                async with self._writing:
+                    if self._connection is None:
+                        self._connection = self.address.connect()
+                    connection = self._connection
+                    before, self._last = self._last, answered
+                    await _send(connection, command, self.address)
+                if before is not None:
+                    await asyncio.wait((before,))
+                if self._connection is not connection:
+                    raise redis_errors.ConnectionError("the connection was lost to an earlier call")
+                return await connection.read_response()
+        except redis_errors.ResponseError:
+            raise
+        except BaseException as error:
+            # Answers are told apart by their order alone, so without this one those behind it are lost too.
+            if connection is not None and self._connection is connection:
+                self._connection = None
+            if connection is not None:
+                await _let_go(connection)
+            if isinstance(error, TimeoutError):
+                raise redis_errors.TimeoutError(f"no reply within {REPLY_S:g} s") from None
+            raise
+        finally:
+            answered.set_result(None)
+
+
+async def _send(connection: Any, command: tuple[Any, ...], address: Address) -> None:
+    if address.is_fake:
+        await connection.send_command(*command)
+    else:
+        # redis-py packs in Python, which costs more than all else here; hiredis does it in C.
+        await connection.send_packed_command(pack_command(command), check_health=False)
+
+
+async def _run(ask: Callable[..., Awaitable[Any]], script: Script, *arguments: Any) -> Any:
+    try:
+        return await ask("EVALSHA", script.sha, *arguments)
+    except redis_errors.NoScriptError:
+        return await ask("EVAL", script.text, *arguments)
 
 
 def is_at_work(task: asyncio.Task[Any] | None) -> bool:

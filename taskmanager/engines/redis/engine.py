@@ -41,7 +41,7 @@ from taskmanager.engines.redis import decode, encode, hashes
 from taskmanager.engines.redis.address import Address
 from taskmanager.engines.redis.bell import Bell
 from taskmanager.engines.redis.clock import ServerClock
-from taskmanager.engines.redis.connection import Connections, translate
+from taskmanager.engines.redis.connection import Connections, Lane, translate
 from taskmanager.engines.redis.ends import Ends
 from taskmanager.engines.redis.greeting import greet
 from taskmanager.engines.redis.keys import Layout
@@ -54,6 +54,7 @@ __all__ = ["RedisEngine"]
 log = logging.getLogger("taskmanager")
 A = TypeVar("A", bound=Answer)
 Facts = list[Fact]
+_IN_TURN = frozenset({"claim", "settle"})
 HEAD = 8
 """How many values begin every answer of a write."""
 
@@ -77,6 +78,7 @@ class RedisEngine:
         self._clock = ServerClock()
         self._is_simulated = False
         self._connections = Connections(address)
+        self._lane = Lane(address)
         self._bell = Bell(self._layout, self._connections, self._rings, self._now_us)
         self._ends = Ends(self._layout, self._rings, self._live)
 
@@ -96,6 +98,7 @@ class RedisEngine:
     async def close(self) -> None:
         await self._bell.close()
         await self._ends.close()
+        await self._lane.close()
         await self._connections.close()
 
     def fork(self) -> RedisEngine:
@@ -305,7 +308,8 @@ class RedisEngine:
         now = self._now_us() // 1000 if self._is_simulated else ""
         keys = layout.base(queue), layout.store, layout.queues
         try:
-            values = await self._connections.run(script(verb), len(keys), *keys, now, queue, *arguments)
+            road: Lane | Connections = self._lane if verb in _IN_TURN else self._connections
+            values = await road.run(script(verb), len(keys), *keys, now, queue, *arguments)
         except (redis_errors.RedisError, OSError) as error:
             raise translate(error, self._address) from error
         if values[0] == b"MARKED":

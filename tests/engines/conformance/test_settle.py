@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,7 @@ from taskmanager.job import Claim, DeadLetter, Kind, State, Transition
 from tests.engines.conformance.builders import (
     BOOM,
     LEASE_MS,
+    QUEUE,
     cancel_heard,
     completed,
     emission,
@@ -148,6 +150,20 @@ async def test_what_becomes_claimable_raises_the_tide(world: World) -> None:
     claim = await started(world)
     tide = (await world.enqueue()).tide
     assert (await world.settle(Settlement(claim.number, released()))).tide > tide
+
+
+# ---- its turn
+
+
+async def test_a_claim_that_is_made_while_a_settlement_is_under_way_takes_effect_behind_it(world: World) -> None:
+    """Else it would hand the same jobs out again, for it does not name them."""
+    for number in range(20):
+        await world.add(f"job-{number}")
+        claim = await world.take()
+        settling = asyncio.ensure_future(world.settle(Settlement(claim.number, completed())))
+        await asyncio.sleep(0)
+        assert (await world.engine.claim(QUEUE, "w", (), 5, LEASE_MS, 2)).jobs == []
+        assert (await settling).verdicts == [State.COMPLETED]
 
 
 # ---- the history

@@ -10,7 +10,7 @@ what waits. A row that cannot be read ends as a failed job on the way, and the l
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -19,6 +19,7 @@ from taskmanager.engine import DUE_LIMIT, LOG_LINES, Journal, cut_line
 from taskmanager.engines.rules.claims import claim_of, expire, report
 from taskmanager.engines.rules.records import LEGAL, check
 from taskmanager.engines.sqlite import statements as sql
+from taskmanager.engines.sqlite.ends import Handed, PlainRun
 from taskmanager.engines.sqlite.queue import Queue
 from taskmanager.engines.sqlite.rows import damage_of, job_of, json_of, options_of, plain
 from taskmanager.job import DEFAULT_OPTIONS, Claim, ErrorInfo, Fact, Kind, LogLine, Progress, State, StoredJob
@@ -36,19 +37,21 @@ def claim(
     limit: int,
     lease_ms: int,
     suspect_losses: int,
+    handed: Handed,
     now: int,
     facts: list[Fact],
 ) -> tuple[list[Claim], bool]:
-    """What the worker gets, and whether claimable jobs are left for it."""
+    """What the worker gets, and whether claimable jobs are left for it. What is new is noted in `handed`."""
     lease = _lease_of(queue, worker)
     held = [] if lease is None else queue.file.execute(sql.FIND_HELD, (lease,)).fetchall()
     jobs, more = _given_before(queue, lease, [number for number, reaped, _ in held if not reaped], holds, limit)
     if not queue.paused:
         hand_out = _HandOut(queue, lease, suspect_losses, now, facts)
         more = hand_out.fill(jobs, limit) or more
-        if hand_out.taken:
+        if hand_out.runs:
             lease = _keep(queue, worker, now + lease_ms)
             hand_out.write(lease)
+            handed.update((run.claim, run) for run in hand_out.runs)
             return jobs, more
     if held:
         _keep(queue, worker, now + lease_ms)
@@ -56,12 +59,11 @@ def claim(
 
 
 class _HandOut:
-    """One pass along the line: the claims go into `jobs`, what is to be written into `taken`."""
+    """One pass along the line: the claims go into `jobs`, what is known of them into `runs`."""
 
     def __init__(self, queue: Queue, lease: int | None, suspect_losses: int, now: int, facts: list[Fact]) -> None:
         self.queue = queue
-        self.taken: list[tuple[int, int, int]] = []
-        """Place, claim and attempt of each."""
+        self.runs: list[PlainRun] = []
         self._lease = lease
         self._suspect_losses = suspect_losses
         self._now = now
@@ -72,14 +74,22 @@ class _HandOut:
 
     def fill(self, jobs: list[Claim], limit: int) -> bool:
         """Fills `jobs` up to `limit`; says whether claimable jobs are left."""
-        queue, now, bound = self.queue, self._now, self._suspect_losses
-        if not queue.states[State.WAITING]:
+        if not self.queue.states[State.WAITING]:
             return False
         if (State.WAITING, Kind.STARTED, State.ACTIVE) not in LEGAL:
             check(State.WAITING, Kind.STARTED, State.ACTIVE)
-        more = False
-        line = self._line(limit - len(jobs))
-        for row in line:
+        line = self.queue.file.execute(sql.FIND_WAITING, (self.queue.number,))
+        more, size = False, max(1, limit - len(jobs) + 1)
+        while not more and (rows := line.fetchmany(size)):
+            more = self._take(rows, jobs, limit)
+        line.close()  # nothing may be written to the jobs before
+        self._end()
+        return more
+
+    def _take(self, rows: list[Row], jobs: list[Claim], limit: int) -> bool:
+        """From these of the line; whether there was one that there is no room for."""
+        queue, now, bound, runs = self.queue, self._now, self._suspect_losses, self.runs
+        for row in rows:
             place, id, serial, event, data, options, priority, attempt, failures, losses = row[:10]
             created_at, run_at, schedule, expires_at = row[10:]
             try:
@@ -89,14 +99,15 @@ class _HandOut:
                 is_over = expires_at is not None and expires_at < now
                 chosen = DEFAULT_OPTIONS if options is None else options_of(options)
                 attempt += 1
+                if type(attempt + failures + serial) is not int:
+                    raise TypeError
             except (TypeError, ValueError, msgspec.MsgspecError):
                 self._damaged.append(place)
                 continue
             if len(jobs) >= limit or len(self._expired) >= DUE_LIMIT:
                 if is_suspect and self._has_suspect():
                     continue
-                more = True
-                break
+                return True
             if is_over:
                 self._expired.append(place)
                 continue
@@ -105,29 +116,24 @@ class _HandOut:
                     continue
                 self._holds_suspect = True
             queue.claims = number = queue.claims + 1
-            self.taken.append((place, number, attempt))
+            runs.append(_tuple(PlainRun, (place, number, id, serial, event, attempt, failures, losses, now)))
             told = (number, id, serial, queue.name, event, data, chosen, priority, attempt, failures, losses)
             jobs.append(_tuple(Claim, (*told, created_at, run_at, schedule, now)))
-        line.close()
-        self._end()
-        return more
+        return False
 
     def write(self, lease: int) -> None:
-        now = self._now
-        rows = [(lease, number, attempt, now, place) for place, number, attempt in self.taken]
-        self.queue.file.executemany(sql.PUT_CLAIM, rows)
-        self.queue.states[State.WAITING] -= len(rows)
-        self.queue.states[State.ACTIVE] += len(rows)
-
-    def _line(self, wanted: int) -> Generator[Row, None, None]:
-        """Row by row, read in chunks; nothing may be written to the jobs before it has ended."""
-        line = self.queue.file.execute(sql.FIND_WAITING, (self.queue.number,))
-        size = max(1, wanted + 1)
-        try:
-            while rows := line.fetchmany(size):
-                yield from rows
-        finally:
-            line.close()
+        """Stretch by stretch: jobs that lie side by side, in the order in which they were taken, are one row's cost."""
+        queue, now, stretches = self.queue, self._now, []
+        first = last = self.runs[0]
+        for run in self.runs[1:]:
+            if run.place != last.place + 1:  # the numbers of the claims go up by one anyway
+                stretches.append((lease, first.claim - first.place, now, first.place, last.place))
+                first = run
+            last = run
+        stretches.append((lease, first.claim - first.place, now, first.place, last.place))
+        queue.file.executemany(sql.PUT_CLAIM, stretches)
+        queue.states[State.WAITING] -= len(self.runs)
+        queue.states[State.ACTIVE] += len(self.runs)
 
     def _has_suspect(self) -> bool:
         if self._holds_suspect is None:

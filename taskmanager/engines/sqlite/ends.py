@@ -4,30 +4,36 @@ Nearly every job ends so, and so this is the one path that reads and writes no m
 nothing: what is to be compared before (a cancel mark, a follow-up) concerns only runs that do not finish their job, or
 jobs that are not plain; those go through `settle`. The history of a run that completed its job reads from the other
 columns (see `rows`), so none is written.
+
+Jobs that were handed out one after the other lie side by side, and most of them end alike: a stretch of such is one
+statement. What it needs to know of them the engine remembers from when it handed them out (`Handed`), so their rows are
+not read before they are written. Memory may be behind the file, by an awaiting caller or a lost lease, so the statement
+compares, and where it does not meet every row that it was meant for, the verb begins again and reads (`Overtaken`).
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from taskmanager.engine import Settlement
 from taskmanager.engines.rules.records import LEGAL, check
 from taskmanager.engines.rules.settle import letter, told
 from taskmanager.engines.sqlite import statements as sql
 from taskmanager.engines.sqlite.queue import Queue
-from taskmanager.engines.sqlite.rows import attempts_text, json_of, plain
+from taskmanager.engines.sqlite.rows import attempts_text, ends_of, json_of, plain
 from taskmanager.job import AttemptInfo, Fact, Kind, State
 
-__all__ = ["PlainRun", "end_plainly"]
+__all__ = ["Ends", "Handed", "Overtaken", "PlainRun"]
 
 _tuple = tuple.__new__
-_COMPLETED = Kind.COMPLETED
+_ACTIVE, _COMPLETED = State.ACTIVE, Kind.COMPLETED  # a look-up in an Enum costs a call
 
 
 class PlainRun(NamedTuple):
-    """What the end of a run has to know of its job: the columns of `GET_RUNS`, but for the claim."""
+    """What the end of a run has to know of its job: the columns of `GET_RUNS`, but for the last."""
 
     place: int
+    claim: int
     id: str
     serial: int
     event: str
@@ -35,12 +41,9 @@ class PlainRun(NamedTuple):
     failures: int
     losses: int
     started_at: int
-    max_attempts: int | None
-    is_plain: int
 
-    def ends_plainly(self) -> bool:
-        """Whether the row is sound, and has nothing beside what is here."""
-        if not self.is_plain or type(self.id) is not str or type(self.event) is not str:
+    def is_sound(self) -> bool:
+        if type(self.id) is not str or type(self.event) is not str:
             return False
         try:
             return type(self.attempt + self.failures + self.losses + self.started_at + self.serial) is int
@@ -48,38 +51,98 @@ class PlainRun(NamedTuple):
             return False
 
 
-def end_plainly(queue: Queue, worker: str, run: PlainRun, settlement: Settlement, now: int, facts: list[Fact]) -> State:
-    """Writes the end of a run, of a transition that finishes the job."""
-    transition = settlement.transition
-    step, to, error = transition.kind, transition.to, transition.error
-    if (State.ACTIVE, step, to) not in LEGAL:
-        check(State.ACTIVE, step, to)
-    reason = None if transition.reason is None else plain(str(transition.reason))
-    detail = told(settlement, step, reason, was_reaped=False)
-    facts.append(_tuple(Fact, (now, step, queue.name, run.event, run.id, run.attempt, worker, detail)))
-    if run.losses:
-        queue.tide += 1  # it counts as a suspect, and its worker may now be handed another
-    runs = None
-    if step is not _COMPLETED or error is not None or settlement.unstarted_ms:
-        began_at = run.started_at + settlement.unstarted_ms
-        runs = attempts_text([AttemptInfo(run.attempt, worker, began_at, now, step.value, error)])
-    row = (
-        to.value,
-        run.failures + transition.failures,
-        run.losses + transition.losses,
-        run.max_attempts if transition.max_attempts is None else transition.max_attempts,
-        now,
-        queue.ends + 1,
-        transition.result,
-        None if error is None else json_of(error),
-        reason,
-        runs,
-        worker if runs is None else None,
-        run.place,
-    )
-    queue.end(run.serial, to, row)
-    stream = transition.dead_letter
-    if stream is not None:
-        entry = json_of(letter(stream, reason, error, to, now, run.attempt))
-        queue.file.execute(sql.PUT_LETTER, (stream, entry, run.place))
-    return to
+Handed = dict[int, PlainRun]
+"""What a worker was handed in one queue and has not settled, by claim."""
+
+
+class Overtaken(Exception):
+    """A run that was remembered as plain is not, or not any more."""
+
+
+class _Stretch:
+    """Neighbours that end alike: the values written, the first one's number, place and claim, and how many they are."""
+
+    __slots__ = ("claim", "count", "number", "place", "to", "values")
+
+    def __init__(self, to: State, values: tuple[Any, ...], number: int, place: int, claim: int) -> None:
+        self.to = to
+        self.values = values
+        self.number = number
+        self.place = place
+        self.claim = claim
+        self.count = 1
+
+    def takes(self, to: State, values: tuple[Any, ...], number: int, place: int, claim: int) -> bool:
+        """Whether that end is the next of this stretch; if so, it is now part of it."""
+        count = self.count
+        if (place - self.place, claim - self.claim, number - self.number) != (count, count, count):
+            return False
+        if to is not self.to or values != self.values:
+            return False
+        self.count = count + 1
+        return True
+
+
+class Ends:
+    """The plain ends of one call, gathered into stretches and written at its end."""
+
+    def __init__(self, queue: Queue, worker: str, lease: int, now: int, facts: list[Fact]) -> None:
+        self._queue = queue
+        self._worker = worker
+        self._lease = lease
+        self._now = now
+        self._facts = facts
+        self._letters: list[tuple[str, str | None, int]] = []
+        self._stretches: list[_Stretch] = []
+
+    def add(self, run: PlainRun, settlement: Settlement) -> State:
+        """The end of a run, by a transition that finishes the job."""
+        queue, worker, now = self._queue, self._worker, self._now
+        place, claim, id, serial, event, attempt, failures, losses, started_at = run
+        transition, unstarted_ms = settlement.transition, settlement.unstarted_ms
+        step, to, error = transition.kind, transition.to, transition.error
+        if (_ACTIVE, step, to) not in LEGAL:
+            check(_ACTIVE, step, to)
+        reason = None if transition.reason is None else plain(str(transition.reason))
+        detail = told(settlement, step, reason, was_reaped=False)
+        self._facts.append(_tuple(Fact, (now, step, queue.name, event, id, attempt, worker, detail)))
+        if losses:
+            queue.tide += 1  # it counts as a suspect, and its worker may now be handed another
+        runs = None
+        if step is not _COMPLETED or error is not None or unstarted_ms:
+            runs = attempts_text([AttemptInfo(attempt, worker, started_at + unstarted_ms, now, step.value, error)])
+        values = (
+            failures + transition.failures,
+            losses + transition.losses,
+            transition.max_attempts,
+            transition.result,
+            None if error is None else json_of(error),
+            reason,
+            runs,
+            worker if runs is None else None,
+        )
+        queue.end_serial(serial, to)
+        stretches, number = self._stretches, queue.ends
+        if not stretches or not stretches[-1].takes(to, values, number, place, claim):
+            stretches.append(_Stretch(to, values, number, place, claim))
+        if transition.dead_letter is not None:
+            entry = letter(transition.dead_letter, reason, error, to, now, attempt)
+            self._letters.append((transition.dead_letter, json_of(entry), place))
+        return to
+
+    def write(self) -> None:
+        """Writes what was gathered. Raises `Overtaken` where a row is not as it was remembered."""
+        queue, count, rows, places = self._queue, 0, [], []
+        for one in self._stretches:
+            queue.states[_ACTIVE] -= one.count
+            queue.states[one.to] += one.count
+            count += one.count
+            first, last = one.place, one.place + one.count - 1
+            number = ends_of(queue.number, one.to)[0] + one.number
+            fence = (first, last, self._lease, one.claim - first)
+            rows.append((one.to.value, *one.values, self._now, number - first, *fence))
+            places.append((first, last))
+        if queue.file.executemany(sql.PUT_END, rows).rowcount != count:
+            raise Overtaken
+        queue.file.executemany(sql.ADD_ENDS, places)
+        queue.file.executemany(sql.PUT_LETTER, self._letters)

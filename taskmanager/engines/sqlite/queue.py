@@ -21,6 +21,7 @@ from taskmanager.engines.rules.records import LEGAL, Opening, WindowKey, check
 from taskmanager.engines.sqlite import statements as sql
 from taskmanager.engines.sqlite.rows import (
     PLACES,
+    ends_of,
     job_of,
     json_of,
     new_row,
@@ -58,7 +59,6 @@ class Queue(rules.Queue):
         self._places: dict[str, int] = {}
         self._born: dict[str, StoredJob] = {}
         self._rewritten: dict[str, StoredJob] = {}
-        self._plain_ends: list[tuple[Any, ...]] = []
         self._noted: dict[str, StoredJob] = {}
         self._gone: list[int] = []
         self._without_lines: list[int] = []
@@ -81,6 +81,8 @@ class Queue(rules.Queue):
     def standing(self, state: State, limit: int, now: int, event: str | None = None) -> list[StoredJob]:
         self.flush()
         asked = {"queue": self.number, "state": state.value, "now": now, "event": event, "limit": limit}
+        if state in FINISHED:
+            asked["first"], asked["last"] = ends_of(self.number, state)
         rows: list[tuple[Any, ...]] = []
         for statement in _STANDING.get(state, (sql.TAKE_FINISHED,)):
             rows += self.file.execute(statement, asked | {"limit": limit - len(rows)}).fetchall()
@@ -112,7 +114,7 @@ class Queue(rules.Queue):
     def put(self, job: StoredJob) -> None:
         """To be written whole: a job that is not active any more, or never was."""
         if job.state in FINISHED:
-            self._end_of[job.id] = self.ends
+            self._end_of[job.id] = ends_of(self.number, job.state)[0] + self.ends
         if job.id not in self._born:
             self._rewritten[job.id] = job
 
@@ -134,14 +136,13 @@ class Queue(rules.Queue):
             noted = [job for id, job in self._noted.items() if id not in self._rewritten]
             file.executemany(sql.NOTE_JOB, [self._note_row(job) for job in noted])
             self._noted.clear()
-        if self._plain_ends:
-            file.executemany(sql.PUT_END, self._plain_ends)
-            self._plain_ends.clear()
         if self._rewritten:
             rows = [whole_row(job, number, self._end_of.get(id), places[id]) for id, job in self._rewritten.items()]
             file.executemany(sql.PUT_JOB, rows)
             places.update((id, number << PLACES | job.emission) for id, job in self._rewritten.items())
             self._rewritten.clear()
+            file.executemany(sql.ADD_END, [(end, places[id]) for id, end in self._end_of.items()])
+            self._end_of.clear()
         if self._born:
             file.executemany(sql.ADD_JOB, [new_row(job, number) for job in self._born.values()])
             places.update((id, number << PLACES | job.emission) for id, job in self._born.items())
@@ -198,20 +199,16 @@ class Queue(rules.Queue):
 
     # ---- ends
 
-    def end(self, serial: int, to: State, row: tuple[Any, ...]) -> None:
-        """Ends an active job that nobody has looked at: `row` is what `PUT_END` takes."""
-        self.states[State.ACTIVE] -= 1
-        self.states[to] += 1
-        self.end_serial(serial, to)
-        self._plain_ends.append(row)
-
     def end_serial(self, serial: int, to: State) -> None:
         self.ends += 1
         self.ended.append(serial)
+        if self.has_windows():
+            self.file.execute(sql.END_WINDOWS, (self.number, serial, to is not State.COMPLETED))
+
+    def has_windows(self) -> bool:
         if self._has_windows is None:
             self._has_windows = bool(self.file.execute(sql.HAS_WINDOWS, (self.number,)).fetchone()[0])
-        if self._has_windows:
-            self.file.execute(sql.END_WINDOWS, (self.number, serial, to is not State.COMPLETED))
+        return self._has_windows
 
     def forget(self, job: StoredJob) -> None:
         check(job.state, GONE, GONE)
@@ -231,6 +228,7 @@ class Queue(rules.Queue):
             self._without_lines += [serial for _, serial in jobs]
 
     def revive(self, job: StoredJob) -> None:
+        self.file.execute(sql.DROP_END, (self._places[job.id],))
         self.file.execute(sql.DROP_OUTCOME, (self.number, job.serial))
 
     # ---- windows, outcomes, schedules

@@ -28,8 +28,8 @@ from taskmanager.job import (
 )
 
 __all__ = [
-    "Damaged", "attempts_text", "damage_of", "dead_letter_of", "follow_up_of", "job_of", "json_of", "new_row",
-    "options_of", "packed", "plain", "schedule_of", "unpacked", "whole_row",
+    "Damaged", "attempts_text", "damage_of", "dead_letter_of", "ends_of", "follow_up_of", "job_of", "json_of",
+    "new_row", "options_of", "packed", "plain", "schedule_of", "unpacked", "whole_row",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -38,6 +38,7 @@ Row = Sequence[Any]
 PLACES = 40
 """How many bits of a job's place are its emission's number; those above are its queue's."""
 _EMISSION = (1 << PLACES) - 1
+_END_ORDER = {State.FAILED: 0, State.CANCELLED: 1, State.COMPLETED: 2}
 STATES = {state.value: state for state in State}
 _to_json: Final = msgspec.json.Encoder().encode
 _to_bytes: Final = msgspec.msgpack.Encoder().encode
@@ -125,6 +126,15 @@ def options_of(text: str | None) -> RunOptions:
             _OPTIONS.clear()
         known = _OPTIONS[text] = _options_of(text)
     return known
+
+
+# ---- places
+
+
+def ends_of(queue: int, state: State) -> tuple[int, int]:
+    """The first and the last number that an end in this state may have."""
+    first = (queue << 2 | _END_ORDER[state]) << PLACES
+    return first, first + _EMISSION
 
 
 # ---- jobs

@@ -2,7 +2,8 @@
 -- (data, result), which are the bytes that were given, and for what only the engine reads (answer, outcomes.job).
 --
 -- A job's `place` is its queue's number * 2^40 + its emission's number: newest last, one queue beside the other.
--- Every line, heap and list of the engine is one of the partial indexes below.
+-- Every line, heap and list of the engine is one of the partial indexes below, but for the order of the ends: a table
+-- by number grows at its end without moving what is there, an index does not, and nearly every job comes by it.
 
 CREATE TABLE store (
     name  TEXT PRIMARY KEY,
@@ -55,7 +56,7 @@ CREATE TABLE jobs (
     worker           TEXT,     -- who had the run, where another has taken the lease over
     started_at       INTEGER,
     finished_at      INTEGER,
-    ended            INTEGER,  -- the how-manieth end of its queue this was
+    ended            INTEGER,  -- the number of its end
     schedule         TEXT,
     reason           TEXT,
     dead_stream      TEXT,
@@ -74,9 +75,19 @@ CREATE UNIQUE INDEX jobs_by_id ON jobs (queue, id);
 CREATE INDEX jobs_waiting ON jobs (queue, priority DESC, line) WHERE state = 'waiting';
 CREATE INDEX jobs_delayed ON jobs (queue, run_at, place) WHERE state = 'delayed';
 CREATE INDEX jobs_leased ON jobs (lease, claim) WHERE lease IS NOT NULL;
-CREATE INDEX jobs_finished ON jobs (queue, state, ended) WHERE ended IS NOT NULL;
 CREATE INDEX jobs_scheduled ON jobs (queue, schedule) WHERE schedule IS NOT NULL AND ended IS NULL;
 CREATE INDEX jobs_dead ON jobs (dead_stream, finished_at, place) WHERE dead_stream IS NOT NULL;
+
+-- The finished jobs, oldest end first. A number is the queue's * 2^42 + the state's (failed, cancelled, completed) * 2^40
+-- + the how-manieth end of its queue this was.
+CREATE TABLE ends (
+    number INTEGER PRIMARY KEY,
+    place  INTEGER NOT NULL
+);
+CREATE TRIGGER job_dropped AFTER DELETE ON jobs WHEN old.ended IS NOT NULL
+BEGIN
+    DELETE FROM ends WHERE number = old.ended;
+END;
 
 CREATE TABLE leases (
     number     INTEGER PRIMARY KEY,

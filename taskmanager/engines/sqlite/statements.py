@@ -96,9 +96,11 @@ FIND_WAITING = (
     " ORDER BY priority DESC, line"
 )
 PUT_CLAIM = (
-    "/* put_claim */ UPDATE jobs SET state = 'active', lease = ?, claim = ?, attempt = ?, started_at = ?,"
-    " cancel_requested = 0, requeued = 0, reaped = 0, heard = 0, room = zeroblob(80) WHERE place = ?"
+    "/* put_claim */ UPDATE jobs SET state = 'active', lease = ?, claim = place + ?, attempt = attempt + 1,"
+    " started_at = ?, cancel_requested = 0, requeued = 0, reaped = 0, heard = 0, room = zeroblob(80)"
+    " WHERE place BETWEEN ? AND ?"
 )
+"""A stretch of neighbours, which got neighbouring numbers."""
 GET_LEASE = "/* get_lease */ SELECT number, expires_at FROM leases WHERE queue = ? AND worker = ?"
 PUT_LEASE = (
     "/* put_lease */ INSERT INTO leases (queue, worker, expires_at) VALUES (?, ?, ?)"
@@ -133,18 +135,26 @@ DROP_LINES = "/* drop_lines */ DELETE FROM logs WHERE queue = ? AND serial = ?"
 
 # ---- settle
 
+_IS_PLAIN = "follow_up IS NULL AND attempts IS NULL AND error IS NULL AND awaited = 0 AND reaped = 0"
+"""Whether the run of an active job may end by what is known of its claim alone, with nothing to compare or to keep."""
 GET_RUNS = (
-    "/* get_runs */ SELECT claim, place, id, serial, event, attempt, failures, losses, started_at, max_attempts,"
-    " follow_up IS NULL AND attempts IS NULL AND error IS NULL AND awaited = 0 AND reaped = 0"
-    " FROM jobs WHERE lease = ? AND claim IN (SELECT value FROM json_each(?))"
+    "/* get_runs */ SELECT place, claim, id, serial, event, attempt, failures, losses, started_at,"
+    f" {_IS_PLAIN} FROM jobs WHERE lease = ? AND claim IN (SELECT value FROM json_each(?))"
 )
 """Of each run only what its plain end needs, and whether it may end so."""
 PUT_END = (
-    "/* put_end */ UPDATE jobs SET state = ?, failures = ?, losses = ?, max_attempts = ?, lease = NULL,"
-    " finished_at = ?, ended = ?, result = ?, error = ?, reason = ?, attempts = ?, worker = ?, room = NULL"
-    " WHERE place = ?"
+    "/* put_end */ UPDATE jobs SET state = ?, failures = ?, losses = ?, max_attempts = coalesce(?, max_attempts),"
+    " result = ?, error = ?, reason = ?, attempts = ?, worker = ?, finished_at = ?, ended = place + ?, lease = NULL,"
+    " room = NULL"
+    f" WHERE place BETWEEN ? AND ? AND +lease = ? AND claim = place + ? AND {_IS_PLAIN}"
 )
-"""The plain end of a run: narrower than `PUT_JOB`, for it is the one that is written most."""
+"""The plain end of a stretch of neighbours that end alike, in the order in which they were handed out.
+
+It is fenced by itself. The plus keeps SQLite from looking through all that is under the lease.
+"""
+ADD_ENDS = "/* add_ends */ INSERT INTO ends SELECT ended, place FROM jobs WHERE place BETWEEN ? AND ?"
+ADD_END = "/* add_end */ INSERT INTO ends VALUES (?, ?)"
+DROP_END = "/* drop_end */ DELETE FROM ends WHERE number = (SELECT ended FROM jobs WHERE place = ?)"
 PUT_LETTER = "/* put_letter */ UPDATE jobs SET dead_stream = ?, dead_letter = ? WHERE place = ?"
 
 # ---- windows, outcomes, schedules
@@ -188,13 +198,12 @@ TAKE_DELAYED = (
     " ORDER BY run_at, place LIMIT :limit"
 )
 TAKE_FINISHED = (
-    f"/* take_finished */ SELECT {JOB} FROM jobs WHERE queue = :queue AND state = :state AND ended IS NOT NULL"
-    " AND (:event IS NULL OR event = :event) ORDER BY ended LIMIT :limit"
+    f"/* take_finished */ SELECT {JOB} FROM ends CROSS JOIN jobs USING (place) WHERE number BETWEEN :first AND :last"
+    " AND state = :state AND (:event IS NULL OR event = :event) ORDER BY number LIMIT :limit"
 )
 FIRST_ENDS = (
-    "/* first_ends */ SELECT place, serial, CAST(coalesce(finished_at, 0) AS INTEGER) FROM jobs"
-    " WHERE queue = ? AND state = ? AND ended IS NOT NULL"
-    " ORDER BY ended LIMIT ?"
+    "/* first_ends */ SELECT place, serial, CAST(coalesce(finished_at, 0) AS INTEGER) FROM ends CROSS JOIN jobs"
+    " USING (place) WHERE number BETWEEN ? AND ? AND state = ? ORDER BY number LIMIT ?"
 )
 
 # ---- read
@@ -227,7 +236,7 @@ LIST_ACTIVE = (
 )
 LIST_FINISHED = (
     f"/* list_finished */ SELECT {JOB} FROM jobs WHERE place IN ("
-    f" SELECT place FROM jobs WHERE queue = :queue AND state = :state AND ended IS NOT NULL AND {_PAGE})"
+    f" SELECT place FROM ends WHERE number BETWEEN :first AND :last AND {_PAGE})"
     " ORDER BY place DESC"
 )
 LIST_LINES = (

@@ -18,7 +18,7 @@ TEXTS = {
     if name.isupper() and isinstance(text, str) and text.startswith("/* ")
 }
 WRITES_OR_READS = [name for name, text in TEXTS.items() if re.search(r"SELECT|UPDATE|DELETE|INSERT", text)]
-NAMED = ("queue", "state", "now", "low", "high", "limit", "depth", "event", "id")
+NAMED = ("queue", "state", "now", "low", "high", "first", "last", "limit", "depth", "event", "id")
 SORTS = {"FIND_LAPSED", "LIST_RECENT", "LIST_WAITING", "LIST_DELAYED", "LIST_ACTIVE", "LIST_FINISHED"}
 """What sorts: the claims of leases that ran out, and a page of a list, of which it keeps no more than the page."""
 

@@ -42,19 +42,18 @@ def claim(
     facts: list[Fact],
 ) -> tuple[list[Claim], bool]:
     """What the worker gets, and whether claimable jobs are left for it. What is new is noted in `handed`."""
-    lease = _lease_of(queue, worker)
-    held = [] if lease is None else queue.file.execute(sql.FIND_HELD, (lease,)).fetchall()
+    lease, held = _held(queue, worker)
     jobs, more = _given_before(queue, lease, [number for number, reaped, _ in held if not reaped], holds, limit)
     if not queue.paused:
         hand_out = _HandOut(queue, lease, suspect_losses, now, facts)
         more = hand_out.fill(jobs, limit) or more
         if hand_out.runs:
-            lease = _keep(queue, worker, now + lease_ms)
+            lease = _keep(queue, worker, lease, now + lease_ms)
             hand_out.write(lease)
             handed.update((run.claim, run) for run in hand_out.runs)
             return jobs, more
     if held:
-        _keep(queue, worker, now + lease_ms)
+        _keep(queue, worker, lease, now + lease_ms)
     return jobs, more
 
 
@@ -89,9 +88,12 @@ class _HandOut:
     def _take(self, rows: list[Row], jobs: list[Claim], limit: int) -> bool:
         """From these of the line; whether there was one that there is no room for."""
         queue, now, bound, runs = self.queue, self._now, self._suspect_losses, self.runs
+        name = queue.name
         for row in rows:
-            place, id, serial, event, data, options, priority, attempt, failures, losses = row[:10]
-            created_at, run_at, schedule, expires_at = row[10:]
+            (
+                place, id, serial, event, data, options, priority, attempt, failures, losses,
+                created_at, run_at, schedule, expires_at,
+            ) = row  # fmt: skip
             try:
                 if type(data) is not bytes or type(id) is not str or type(event) is not str:
                     raise TypeError
@@ -117,8 +119,11 @@ class _HandOut:
                 self._holds_suspect = True
             queue.claims = number = queue.claims + 1
             runs.append(_tuple(PlainRun, (place, number, id, serial, event, attempt, failures, losses, now)))
-            told = (number, id, serial, queue.name, event, data, chosen, priority, attempt, failures, losses)
-            jobs.append(_tuple(Claim, (*told, created_at, run_at, schedule, now)))
+            told = (
+                number, id, serial, name, event, data, chosen, priority, attempt, failures, losses,
+                created_at, run_at, schedule, now,
+            )  # fmt: skip
+            jobs.append(_tuple(Claim, told))
         return False
 
     def write(self, lease: int) -> None:
@@ -172,14 +177,13 @@ def reap(
     queue: Queue, worker: str, holds: Collection[int], limit: int, lease_ms: int, now: int
 ) -> tuple[list[Claim], bool]:
     """Moves jobs of leases that have run out to this worker, oldest claim first; says whether more are left."""
-    lease = _lease_of(queue, worker)
-    held = [] if lease is None else queue.file.execute(sql.FIND_HELD, (lease,)).fetchall()
+    lease, held = _held(queue, worker)
     jobs, more = _given_before(queue, lease, [number for number, reaped, _ in held if reaped], holds, limit)
     room = max(0, limit - len(jobs))
     lapsed = queue.file.execute(sql.FIND_LAPSED, (queue.number, worker, now, room + 1)).fetchall()
     taken = lapsed[:room]
     if taken:
-        mine = _keep(queue, worker, now + lease_ms)
+        mine = _keep(queue, worker, lease, now + lease_ms)
         first = queue.claims + 1
         queue.claims += len(taken)
         queue.tide += sum(losses > 0 for _, _, losses in taken)  # suspects: their worker may now be handed another
@@ -187,7 +191,7 @@ def reap(
         queue.file.executemany(sql.PUT_REAPED, rows)
         jobs += _as_claims(queue, mine, [number for _, number, _ in rows])
     elif held:
-        _keep(queue, worker, now + lease_ms)
+        _keep(queue, worker, lease, now + lease_ms)
     return jobs, more or len(lapsed) > room
 
 
@@ -201,12 +205,12 @@ def extend(
     facts: list[Fact],
 ) -> tuple[list[int], list[int], bool]:
     """The claims lost, the claims whose jobs are to be cancelled, and whether there are others under the lease."""
-    if _lease_of(queue, worker) is None:
+    lease, rows = _held(queue, worker)
+    if lease is None:
         return sorted(set(holds)), [], False
-    lease = _keep(queue, worker, now + lease_ms)
+    _keep(queue, worker, lease, now + lease_ms)
     if journal:
         _write_down(queue, lease, journal, now, facts)
-    rows = queue.file.execute(sql.FIND_HELD, (lease,)).fetchall()
     held = set(holds)
     lost = sorted(held.difference(number for number, _, _ in rows))
     cancelled = [number for number, reaped, marked in rows if marked and not reaped and number in held]
@@ -216,15 +220,19 @@ def extend(
 # ---- leases
 
 
-def _lease_of(queue: Queue, worker: str) -> int | None:
-    row = queue.file.execute(sql.GET_LEASE, (queue.number, worker)).fetchone()
-    return None if row is None else row[0]
+def _held(queue: Queue, worker: str) -> tuple[int | None, list[tuple[int, int, int]]]:
+    """The worker's lease, if it has one, and what is under it: claim, and whether it was reaped and is marked."""
+    rows = queue.file.execute(sql.FIND_HELD, (queue.number, worker)).fetchall()
+    return (rows[0][0] if rows else None), [row[1:] for row in rows if row[1] is not None]
 
 
-def _keep(queue: Queue, worker: str, expires_at: int) -> int:
+def _keep(queue: Queue, worker: str, lease: int | None, expires_at: int) -> int:
     """Renews or makes the lease of a worker that holds something."""
-    number: int = queue.file.execute(sql.PUT_LEASE, (queue.number, worker, expires_at)).fetchall()[0][0]
-    return number
+    if lease is None:
+        lease = queue.file.execute(sql.ADD_LEASE, (queue.number, worker, expires_at)).fetchall()[0][0]
+    else:
+        queue.file.execute(sql.KEEP_LEASE, (expires_at, lease))
+    return lease
 
 
 def _given_before(

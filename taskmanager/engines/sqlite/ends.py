@@ -60,27 +60,16 @@ class Overtaken(Exception):
 
 
 class _Stretch:
-    """Neighbours that end alike: the values written, the first one's number, place and claim, and how many they are."""
+    """Neighbours that end alike: how they end, the first one's number, place and claim, and the serials of all."""
 
-    __slots__ = ("claim", "count", "number", "place", "to", "values")
+    __slots__ = ("claim", "end", "number", "place", "serials")
 
-    def __init__(self, to: State, values: tuple[Any, ...], number: int, place: int, claim: int) -> None:
-        self.to = to
-        self.values = values
+    def __init__(self, end: tuple[Any, ...], number: int, place: int, claim: int) -> None:
+        self.end = end
         self.number = number
         self.place = place
         self.claim = claim
-        self.count = 1
-
-    def takes(self, to: State, values: tuple[Any, ...], number: int, place: int, claim: int) -> bool:
-        """Whether that end is the next of this stretch; if so, it is now part of it."""
-        count = self.count
-        if (place - self.place, claim - self.claim, number - self.number) != (count, count, count):
-            return False
-        if to is not self.to or values != self.values:
-            return False
-        self.count = count + 1
-        return True
+        self.serials: list[int] = []
 
 
 class Ends:
@@ -101,8 +90,6 @@ class Ends:
         place, claim, id, serial, event, attempt, failures, losses, started_at = run
         transition, unstarted_ms = settlement.transition, settlement.unstarted_ms
         step, to, error = transition.kind, transition.to, transition.error
-        if (_ACTIVE, step, to) not in LEGAL:
-            check(_ACTIVE, step, to)
         reason = None if transition.reason is None else plain(str(transition.reason))
         detail = told(settlement, step, reason, was_reaped=False)
         self._facts.append(_tuple(Fact, (now, step, queue.name, event, id, attempt, worker, detail)))
@@ -111,7 +98,9 @@ class Ends:
         runs = None
         if step is not _COMPLETED or error is not None or unstarted_ms:
             runs = attempts_text([AttemptInfo(attempt, worker, started_at + unstarted_ms, now, step.value, error)])
-        values = (
+        end = (
+            step,
+            to,
             failures + transition.failures,
             losses + transition.losses,
             transition.max_attempts,
@@ -121,28 +110,40 @@ class Ends:
             runs,
             worker if runs is None else None,
         )
-        queue.end_serial(serial, to)
-        stretches, number = self._stretches, queue.ends
-        if not stretches or not stretches[-1].takes(to, values, number, place, claim):
-            stretches.append(_Stretch(to, values, number, place, claim))
+        queue.ends = number = queue.ends + 1
+        self._stretch(end, number, place, claim).serials.append(serial)
         if transition.dead_letter is not None:
             entry = letter(transition.dead_letter, reason, error, to, now, attempt)
             self._letters.append((transition.dead_letter, json_of(entry), place))
         return to
 
+    def _stretch(self, end: tuple[Any, ...], number: int, place: int, claim: int) -> _Stretch:
+        """The last one, where this is its next; else a new one."""
+        if self._stretches:
+            last = self._stretches[-1]
+            nth = len(last.serials)
+            if place - last.place == nth == claim - last.claim == number - last.number and end == last.end:
+                return last
+        step, to = end[:2]
+        if (_ACTIVE, step, to) not in LEGAL:
+            check(_ACTIVE, step, to)
+        self._stretches.append(_Stretch(end, number, place, claim))
+        return self._stretches[-1]
+
     def write(self) -> None:
         """Writes what was gathered. Raises `Overtaken` where a row is not as it was remembered."""
         queue, count, rows, places = self._queue, 0, [], []
         for one in self._stretches:
-            queue.states[_ACTIVE] -= one.count
-            queue.states[one.to] += one.count
-            count += one.count
-            first, last = one.place, one.place + one.count - 1
-            number = ends_of(queue.number, one.to)[0] + one.number
+            to, values = one.end[1], one.end[2:]
+            queue.end_plainly(one.serials, to)
+            count += len(one.serials)
+            first, last = one.place, one.place + len(one.serials) - 1
+            number = ends_of(queue.number, to)[0] + one.number
             fence = (first, last, self._lease, one.claim - first)
-            rows.append((one.to.value, *one.values, self._now, number - first, *fence))
+            rows.append((to.value, *values, self._now, number - first, *fence))
             places.append((first, last))
         if queue.file.executemany(sql.PUT_END, rows).rowcount != count:
             raise Overtaken
         queue.file.executemany(sql.ADD_ENDS, places)
-        queue.file.executemany(sql.PUT_LETTER, self._letters)
+        if self._letters:
+            queue.file.executemany(sql.PUT_LETTER, self._letters)

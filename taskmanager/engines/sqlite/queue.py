@@ -51,7 +51,7 @@ class Queue(rules.Queue):
         self._row = row
         (
             self.number, self.paused, self.emissions, self.tide, self.claims, self.revisions, self.ends,
-            waiting, delayed, active, completed, failed, cancelled, self.schedule_at,
+            waiting, delayed, active, completed, failed, cancelled, self.schedule_at, self._has_windows,
         ) = row  # fmt: skip
         self.states = dict(zip(_STATES, (waiting, delayed, active, completed, failed, cancelled), strict=True))
         self.jobs: dict[str, StoredJob | None] = {}
@@ -63,7 +63,6 @@ class Queue(rules.Queue):
         self._gone: list[int] = []
         self._without_lines: list[int] = []
         self._end_of: dict[str, int] = {}
-        self._has_windows: bool | None = None
 
     # ---- jobs
 
@@ -155,7 +154,7 @@ class Queue(rules.Queue):
             self.number, self.paused, self.emissions, self.tide, self.claims, self.revisions, self.ends,
             *self.states.values(), self.schedule_at,
         )  # fmt: skip
-        if row != self._row:
+        if row != self._row[:-1]:
             self.file.execute(sql.PUT_QUEUE, (*row[1:], self.number))
 
     def _note_row(self, job: StoredJob) -> tuple[Any, ...]:
@@ -201,14 +200,19 @@ class Queue(rules.Queue):
 
     def end_serial(self, serial: int, to: State) -> None:
         self.ends += 1
-        self.ended.append(serial)
-        if self.has_windows():
-            self.file.execute(sql.END_WINDOWS, (self.number, serial, to is not State.COMPLETED))
+        self._end_serials([serial], to)
 
-    def has_windows(self) -> bool:
-        if self._has_windows is None:
-            self._has_windows = bool(self.file.execute(sql.HAS_WINDOWS, (self.number,)).fetchone()[0])
-        return self._has_windows
+    def end_plainly(self, serials: list[int], to: State) -> None:
+        """Active jobs that nobody has looked at, whose ends are counted already."""
+        self.states[State.ACTIVE] -= len(serials)
+        self.states[to] += len(serials)
+        self._end_serials(serials, to)
+
+    def _end_serials(self, serials: list[int], to: State) -> None:
+        self.ended += serials
+        if self._has_windows:
+            over = [(self.number, serial, to is not State.COMPLETED) for serial in serials]
+            self.file.executemany(sql.END_WINDOWS, over)
 
     def forget(self, job: StoredJob) -> None:
         check(job.state, GONE, GONE)

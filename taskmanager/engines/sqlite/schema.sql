@@ -74,7 +74,7 @@ CREATE TABLE jobs (
 CREATE UNIQUE INDEX jobs_by_id ON jobs (queue, id);
 CREATE INDEX jobs_waiting ON jobs (queue, priority DESC, line) WHERE state = 'waiting';
 CREATE INDEX jobs_delayed ON jobs (queue, run_at, place) WHERE state = 'delayed';
-CREATE INDEX jobs_leased ON jobs (lease, claim) WHERE lease IS NOT NULL;
+CREATE INDEX jobs_leased ON jobs (lease, claim, reaped, cancel_requested) WHERE lease IS NOT NULL;
 CREATE INDEX jobs_scheduled ON jobs (queue, schedule) WHERE schedule IS NOT NULL AND ended IS NULL;
 CREATE INDEX jobs_dead ON jobs (dead_stream, finished_at, place) WHERE dead_stream IS NOT NULL;
 

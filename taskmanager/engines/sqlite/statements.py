@@ -25,7 +25,8 @@ DATA_VERSION = "/* data_version */ PRAGMA data_version"
 
 _QUEUE = (
     "number, paused, emissions, tide, claims, revisions, ends,"
-    " waiting, delayed, active, completed, failed, cancelled, schedule_at"
+    " waiting, delayed, active, completed, failed, cancelled, schedule_at,"
+    " EXISTS (SELECT 1 FROM windows WHERE queue = number)"
 )
 TABLES = "/* tables */ SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT IN ('store', 'sqlite_sequence')"
 GET_QUEUE = f"/* get_queue */ SELECT {_QUEUE} FROM queues WHERE name = ?"
@@ -66,7 +67,7 @@ GET_PLACES = f"/* get_places */ SELECT {JOB} FROM jobs WHERE place IN (SELECT va
 ADD_JOB = (
     "/* add_job */ INSERT INTO jobs (place, queue, serial, id, event, state, priority, line, created_at, run_at,"
     " expires_at, losses, awaited, schedule, options, debounce, data, room)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, zeroblob(96))"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, zeroblob(64))"
 )
 PUT_JOB = (
     "/* put_job */ UPDATE jobs SET place = ?, id = ?, event = ?, data = ?, state = ?, priority = ?, line = ?,"
@@ -79,7 +80,6 @@ PUT_JOB = (
 NOTE_JOB = "/* note_job */ UPDATE jobs SET awaited = ?, cancel_requested = ?, follow_up = ? WHERE place = ?"
 """What others may change of a job that stays where it is."""
 DROP_JOB = "/* drop_job */ DELETE FROM jobs WHERE place = ?"
-HAS_WINDOWS = "/* has_windows */ SELECT EXISTS (SELECT 1 FROM windows WHERE queue = ?)"
 HAS_LINES = "/* has_lines */ SELECT EXISTS (SELECT 1 FROM logs WHERE queue = ?)"
 COUNT_LIVE = "/* count_live */ SELECT count(*) FROM jobs WHERE queue = ? AND schedule = ? AND ended IS NULL"
 FIND_DUE = (
@@ -97,21 +97,23 @@ FIND_WAITING = (
 )
 PUT_CLAIM = (
     "/* put_claim */ UPDATE jobs SET state = 'active', lease = ?, claim = place + ?, attempt = attempt + 1,"
-    " started_at = ?, cancel_requested = 0, requeued = 0, reaped = 0, heard = 0, room = zeroblob(80)"
+    " started_at = ?, cancel_requested = 0, requeued = 0, reaped = 0, heard = 0, room = zeroblob(52)"
     " WHERE place BETWEEN ? AND ?"
 )
 """A stretch of neighbours, which got neighbouring numbers."""
-GET_LEASE = "/* get_lease */ SELECT number, expires_at FROM leases WHERE queue = ? AND worker = ?"
-PUT_LEASE = (
-    "/* put_lease */ INSERT INTO leases (queue, worker, expires_at) VALUES (?, ?, ?)"
-    " ON CONFLICT (queue, worker) DO UPDATE SET expires_at = excluded.expires_at RETURNING number"
-)
+GET_LEASE = "/* get_lease */ SELECT number FROM leases WHERE queue = ? AND worker = ?"
+KEEP_LEASE = "/* keep_lease */ UPDATE leases SET expires_at = ? WHERE number = ?"
+ADD_LEASE = "/* add_lease */ INSERT INTO leases (queue, worker, expires_at) VALUES (?, ?, ?) RETURNING number"
 DROP_LEASES = (
     "/* drop_leases */ DELETE FROM leases WHERE queue = ?"
     " AND NOT EXISTS (SELECT 1 FROM jobs WHERE lease = leases.number)"
 )
 """A lease over nothing is none. Its row stays for the next claim, and goes when the queue is pruned."""
-FIND_HELD = "/* find_held */ SELECT claim, reaped, cancel_requested FROM jobs WHERE lease = ? ORDER BY claim"
+FIND_HELD = (
+    "/* find_held */ SELECT leases.number, claim, reaped, cancel_requested FROM leases LEFT JOIN jobs"
+    " ON lease = leases.number WHERE leases.queue = ? AND leases.worker = ? ORDER BY claim"
+)
+"""A worker's lease and what is under it; of a lease over nothing one row, without a claim."""
 GET_HELD = f"/* get_held */ SELECT {JOB}, claim FROM jobs WHERE lease = ? AND claim IN (SELECT value FROM json_each(?))"
 HAS_SUSPECT = "/* has_suspect */ SELECT EXISTS (SELECT 1 FROM jobs WHERE lease = ? AND reaped = 0 AND losses >= ?)"
 FIND_LAPSED = (

@@ -35,7 +35,8 @@ QUEUE = "q"
 LEASE_MS = 60_000
 POINTS = (
     *("begin", "get_queue", "put_queue", "add_job", "find_jobs", "find_due", "put_due", "get_replay", "put_replay"),
-    *("find_waiting", "put_lease", "put_claim", "get_runs", "put_end", "put_job", "drop_leases", "note_job"),
+    *("find_waiting", "add_lease", "keep_lease", "put_claim", "get_runs", "put_end", "add_ends", "put_letter"),
+    *("put_job", "add_end", "drop_leases", "note_job"),
     *("put_heard", "add_line", "put_window", "end_windows", "put_schedule", "put_outcome", "drop_job", "drop_replays"),
     *("note_checkpoint", "checkpoint", "commit", "commit", "answer", "answer"),
 )

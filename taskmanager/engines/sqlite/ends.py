@@ -21,7 +21,7 @@ from taskmanager.engines.rules.settle import letter, told
 from taskmanager.engines.sqlite import statements as sql
 from taskmanager.engines.sqlite.queue import Queue
 from taskmanager.engines.sqlite.rows import attempts_text, ends_of, json_of, plain
-from taskmanager.job import AttemptInfo, Fact, Kind, State
+from taskmanager.job import AttemptInfo, ErrorInfo, Fact, Kind, State
 
 __all__ = ["Ends", "Handed", "Overtaken", "PlainRun"]
 
@@ -83,6 +83,7 @@ class Ends:
         self._facts = facts
         self._letters: list[tuple[str, str | None, int]] = []
         self._stretches: list[_Stretch] = []
+        self._histories: dict[tuple[int, int, Kind, ErrorInfo | None], str | None] = {}
 
     def add(self, run: PlainRun, settlement: Settlement) -> State:
         """The end of a run, by a transition that finishes the job."""
@@ -97,7 +98,7 @@ class Ends:
             queue.tide += 1  # it counts as a suspect, and its worker may now be handed another
         runs = None
         if step is not _COMPLETED or error is not None or unstarted_ms:
-            runs = attempts_text([AttemptInfo(attempt, worker, started_at + unstarted_ms, now, step.value, error)])
+            runs = self._history(attempt, started_at + unstarted_ms, step, error)
         end = (
             step,
             to,
@@ -116,6 +117,15 @@ class Ends:
             entry = letter(transition.dead_letter, reason, error, to, now, attempt)
             self._letters.append((transition.dead_letter, json_of(entry), place))
         return to
+
+    def _history(self, attempt: int, began_at: int, step: Kind, error: ErrorInfo | None) -> str | None:
+        """The one run of a job. Jobs that were handed out together mostly began together, too."""
+        key = (attempt, began_at, step, error)
+        known = self._histories.get(key)
+        if known is None:
+            run = AttemptInfo(attempt, self._worker, began_at, self._now, step.value, error)
+            known = self._histories[key] = attempts_text([run])
+        return known
 
     def _stretch(self, end: tuple[Any, ...], number: int, place: int, claim: int) -> _Stretch:
         """The last one, where this is its next; else a new one."""

@@ -92,6 +92,8 @@ class Queue(rules.Queue):
 
     def expect(self, ids: Collection[str]) -> None:
         """Reads the jobs of these ids at once, and remembers which are not there."""
+        if len(ids) == 1:
+            return  # that one is read as well when it is asked for
         self.jobs |= dict.fromkeys(ids)
         self.take_in_all(self.file.execute(sql.FIND_JOBS, (self.number, json_of(list(ids)))))
 

@@ -28,6 +28,8 @@ __all__ = ["claim", "extend", "reap"]
 
 _tuple = tuple.__new__
 Row = tuple[Any, ...]
+Held = tuple[int, int, int]
+"""Of what is under a lease: its claim, whether it was reaped, and whether it is marked to be cancelled."""
 
 
 def claim(
@@ -43,14 +45,14 @@ def claim(
 ) -> tuple[list[Claim], bool]:
     """What the worker gets, and whether claimable jobs are left for it. What is new is noted in `handed`."""
     lease, held = _held(queue, worker)
-    jobs, more = _given_before(queue, lease, [number for number, reaped, _ in held if not reaped], holds, limit)
+    jobs, more = _given_before(queue, lease, held, False, holds, limit)
     if not queue.paused:
         hand_out = _HandOut(queue, lease, suspect_losses, now, facts)
         more = hand_out.fill(jobs, limit) or more
         if hand_out.runs:
             lease = _keep(queue, worker, lease, now + lease_ms)
             hand_out.write(lease)
-            handed.update((run.claim, run) for run in hand_out.runs)
+            handed |= hand_out.runs
             return jobs, more
     if held:
         _keep(queue, worker, lease, now + lease_ms)
@@ -62,7 +64,7 @@ class _HandOut:
 
     def __init__(self, queue: Queue, lease: int | None, suspect_losses: int, now: int, facts: list[Fact]) -> None:
         self.queue = queue
-        self.runs: list[PlainRun] = []
+        self.runs: Handed = {}
         self._lease = lease
         self._suspect_losses = suspect_losses
         self._now = now
@@ -118,7 +120,7 @@ class _HandOut:
                     continue
                 self._holds_suspect = True
             queue.claims = number = queue.claims + 1
-            runs.append(_tuple(PlainRun, (place, number, id, serial, event, attempt, failures, losses, now)))
+            runs[number] = _tuple(PlainRun, (place, number, id, serial, event, attempt, failures, losses, now))
             told = (
                 number, id, serial, name, event, data, chosen, priority, attempt, failures, losses,
                 created_at, run_at, schedule, now,
@@ -128,14 +130,17 @@ class _HandOut:
 
     def write(self, lease: int) -> None:
         """Stretch by stretch: jobs that lie side by side, in the order in which they were taken, are one row's cost."""
-        queue, now, stretches = self.queue, self._now, []
-        first = last = self.runs[0]
-        for run in self.runs[1:]:
-            if run.place != last.place + 1:  # the numbers of the claims go up by one anyway
-                stretches.append((lease, first.claim - first.place, now, first.place, last.place))
-                first = run
-            last = run
-        stretches.append((lease, first.claim - first.place, now, first.place, last.place))
+        queue, now = self.queue, self._now
+        stretches: list[Row] = []
+        shift = first = last = None
+        for claim, run in self.runs.items():
+            place = run.place
+            if claim - place != shift:
+                if shift is not None:
+                    stretches.append((lease, shift, now, first, last))
+                shift, first = claim - place, place
+            last = place
+        stretches.append((lease, shift, now, first, last))
         queue.file.executemany(sql.PUT_CLAIM, stretches)
         queue.states[State.WAITING] -= len(self.runs)
         queue.states[State.ACTIVE] += len(self.runs)
@@ -178,7 +183,7 @@ def reap(
 ) -> tuple[list[Claim], bool]:
     """Moves jobs of leases that have run out to this worker, oldest claim first; says whether more are left."""
     lease, held = _held(queue, worker)
-    jobs, more = _given_before(queue, lease, [number for number, reaped, _ in held if reaped], holds, limit)
+    jobs, more = _given_before(queue, lease, held, True, holds, limit)
     room = max(0, limit - len(jobs))
     lapsed = queue.file.execute(sql.FIND_LAPSED, (queue.number, worker, now, room + 1)).fetchall()
     taken = lapsed[:room]
@@ -220,10 +225,12 @@ def extend(
 # ---- leases
 
 
-def _held(queue: Queue, worker: str) -> tuple[int | None, list[tuple[int, int, int]]]:
-    """The worker's lease, if it has one, and what is under it: claim, and whether it was reaped and is marked."""
-    rows = queue.file.execute(sql.FIND_HELD, (queue.number, worker)).fetchall()
-    return (rows[0][0] if rows else None), [row[1:] for row in rows if row[1] is not None]
+def _held(queue: Queue, worker: str) -> tuple[int | None, list[Held]]:
+    """The worker's lease, if it has one, and what is under it, in claim order."""
+    row = queue.file.execute(sql.GET_LEASE, (queue.number, worker)).fetchone()
+    if row is None:
+        return None, []
+    return row[0], queue.file.execute(sql.FIND_HELD, row).fetchall()
 
 
 def _keep(queue: Queue, worker: str, lease: int | None, expires_at: int) -> int:
@@ -236,13 +243,13 @@ def _keep(queue: Queue, worker: str, lease: int | None, expires_at: int) -> int:
 
 
 def _given_before(
-    queue: Queue, lease: int | None, numbers: list[int], holds: Collection[int], limit: int
+    queue: Queue, lease: int | None, held: list[Held], was_reaped: bool, holds: Collection[int], limit: int
 ) -> tuple[list[Claim], bool]:
     """What is under the lease and not in the worker's hands, in claim order, and whether that is not all of it."""
-    if lease is None or not numbers:
+    if lease is None or not held:
         return [], False
-    held = set(holds)
-    given = [number for number in numbers if number not in held]
+    mine = set(holds)
+    given = [claim for claim, reaped, _ in held if claim not in mine and reaped == was_reaped]
     return _as_claims(queue, lease, given[:limit]) if given else [], len(given) > limit
 
 

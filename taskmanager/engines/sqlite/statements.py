@@ -109,11 +109,7 @@ DROP_LEASES = (
     " AND NOT EXISTS (SELECT 1 FROM jobs WHERE lease = leases.number)"
 )
 """A lease over nothing is none. Its row stays for the next claim, and goes when the queue is pruned."""
-FIND_HELD = (
-    "/* find_held */ SELECT leases.number, claim, reaped, cancel_requested FROM leases LEFT JOIN jobs"
-    " ON lease = leases.number WHERE leases.queue = ? AND leases.worker = ? ORDER BY claim"
-)
-"""A worker's lease and what is under it; of a lease over nothing one row, without a claim."""
+FIND_HELD = "/* find_held */ SELECT claim, reaped, cancel_requested FROM jobs WHERE lease = ? ORDER BY claim"
 GET_HELD = f"/* get_held */ SELECT {JOB}, claim FROM jobs WHERE lease = ? AND claim IN (SELECT value FROM json_each(?))"
 HAS_SUSPECT = "/* has_suspect */ SELECT EXISTS (SELECT 1 FROM jobs WHERE lease = ? AND reaped = 0 AND losses >= ?)"
 FIND_LAPSED = (

@@ -20,6 +20,7 @@ from taskmanager.engines.rules import queue as rules
 from taskmanager.engines.rules.records import LEGAL, Opening, WindowKey, check
 from taskmanager.engines.sqlite import statements as sql
 from taskmanager.engines.sqlite.rows import (
+    LARGE_BYTES,
     PLACES,
     ends_of,
     job_of,
@@ -140,14 +141,25 @@ class Queue(rules.Queue):
         if self._rewritten:
             rows = [whole_row(job, number, self._end_of.get(id), places[id]) for id, job in self._rewritten.items()]
             file.executemany(sql.PUT_JOB, rows)
-            places.update((id, number << PLACES | job.emission) for id, job in self._rewritten.items())
+            self._have_places(self._rewritten)
             self._rewritten.clear()
             file.executemany(sql.ADD_END, [(end, places[id]) for id, end in self._end_of.items()])
             self._end_of.clear()
         if self._born:
             file.executemany(sql.ADD_JOB, [new_row(job, number) for job in self._born.values()])
-            places.update((id, number << PLACES | job.emission) for id, job in self._born.items())
+            self._have_places(self._born)
             self._born.clear()
+
+    def _have_places(self, jobs: dict[str, StoredJob]) -> None:
+        """Notes where these were written, and puts there what is too large for their rows."""
+        places, first = self._places, self.number << PLACES
+        large = []
+        for id, job in jobs.items():
+            place = places[id] = first | job.emission
+            if len(job.data) > LARGE_BYTES:
+                large.append((place, job.data))
+        if large:
+            self.file.executemany(sql.PUT_PAYLOAD, large)
 
     def save(self) -> None:
         """Writes all that is left to be written."""

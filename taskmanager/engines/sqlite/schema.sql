@@ -69,7 +69,7 @@ CREATE TABLE jobs (
     follow_up        TEXT,
     room             BLOB,     -- what a run will add to the row: one that grows would split its page
     result           BLOB,
-    data             BLOB    NOT NULL
+    data             BLOB      -- NULL where it is large, and in `payloads`
 );
 CREATE UNIQUE INDEX jobs_by_id ON jobs (queue, id);
 CREATE INDEX jobs_waiting ON jobs (queue, priority DESC, line) WHERE state = 'waiting';
@@ -84,9 +84,21 @@ CREATE TABLE ends (
     number INTEGER PRIMARY KEY,
     place  INTEGER NOT NULL
 );
-CREATE TRIGGER job_dropped AFTER DELETE ON jobs WHEN old.ended IS NOT NULL
+
+-- Large data, by the job's place: a run changes its job's row twice, and what lies in the row is written again with it.
+CREATE TABLE payloads (
+    job     INTEGER PRIMARY KEY,
+    content BLOB NOT NULL
+);
+
+CREATE TRIGGER job_dropped AFTER DELETE ON jobs
 BEGIN
     DELETE FROM ends WHERE number = old.ended;
+    DELETE FROM payloads WHERE job = old.place;
+END;
+CREATE TRIGGER job_moved AFTER UPDATE OF place ON jobs WHEN new.place <> old.place
+BEGIN
+    UPDATE payloads SET job = new.place WHERE job = old.place;
 END;
 
 CREATE TABLE leases (
@@ -157,5 +169,5 @@ SELECT queues.name AS queue, jobs.id, event, state, priority, attempt, failures,
        strftime('%Y-%m-%dT%H:%M:%fZ', created_at / 1000.0, 'unixepoch') AS created,
        strftime('%Y-%m-%dT%H:%M:%fZ', run_at / 1000.0, 'unixepoch') AS run,
        strftime('%Y-%m-%dT%H:%M:%fZ', finished_at / 1000.0, 'unixepoch') AS finished,
-       CAST(data AS TEXT) AS data
+       CAST(coalesce(data, (SELECT content FROM payloads WHERE job = place)) AS TEXT) AS data
   FROM jobs JOIN queues ON queues.number = jobs.queue;

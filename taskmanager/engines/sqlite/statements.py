@@ -52,9 +52,11 @@ DROP_REPLAYS = "/* drop_replays */ DELETE FROM replays WHERE queue = ? AND at <=
 
 # ---- jobs
 
+
+_DATA = "coalesce(data, (SELECT content FROM payloads WHERE job = place))"
 JOB = (
-    "place, serial, id, event, data, state, priority, line, created_at, run_at, options, expires_at, attempt, failures,"
-    " losses, max_attempts, schedule, debounce, awaited, requeued, cancel_requested,"
+    f"place, serial, id, event, {_DATA}, state, priority, line, created_at, run_at, options, expires_at,"
+    " attempt, failures, losses, max_attempts, schedule, debounce, awaited, requeued, cancel_requested,"
     " coalesce(worker, (SELECT holder.worker FROM leases AS holder WHERE holder.number = lease)), claim, reaped,"
     " started_at, finished_at, result, error, reason, attempts, progress, follow_up, dead_letter"
 )
@@ -77,6 +79,11 @@ PUT_JOB = (
     " follow_up = ?, dead_stream = ?, dead_letter = ?, lease = NULL, room = NULL, ended = ? WHERE place = ?"
 )
 """A job that is not active, whole."""
+PUT_PAYLOAD = (
+    "/* put_payload */ INSERT INTO payloads VALUES (?, ?)"
+    " ON CONFLICT (job) DO UPDATE SET content = excluded.content WHERE content <> excluded.content"
+)
+"""Large data, apart from its job's row. What is the same already is not written again."""
 NOTE_JOB = "/* note_job */ UPDATE jobs SET awaited = ?, cancel_requested = ?, follow_up = ? WHERE place = ?"
 """What others may change of a job that stays where it is."""
 DROP_JOB = "/* drop_job */ DELETE FROM jobs WHERE place = ?"
@@ -91,7 +98,7 @@ PUT_DUE = "/* put_due */ UPDATE jobs SET state = 'waiting', line = ? WHERE place
 # ---- claim, reap, extend
 
 FIND_WAITING = (
-    "/* find_waiting */ SELECT place, id, serial, event, data, options, priority, attempt, failures, losses,"
+    f"/* find_waiting */ SELECT place, id, serial, event, {_DATA}, options, priority, attempt, failures, losses,"
     " created_at, run_at, schedule, expires_at FROM jobs WHERE queue = ? AND state = 'waiting'"
     " ORDER BY priority DESC, line"
 )

@@ -27,6 +27,9 @@ def judge(path: Path, journal: Sequence[str], queue: str) -> str | None:
         logged = {row[0] for row in file.execute("SELECT DISTINCT serial FROM logs")}
         ends = file.execute("SELECT number, place FROM ends").fetchall()
         ended = file.execute("SELECT ended, place FROM jobs WHERE ended IS NOT NULL").fetchall()
+        payloads = file.execute("SELECT count(*) FROM payloads LEFT JOIN jobs ON place = job WHERE place IS NULL")
+        if orphans := payloads.fetchone()[0]:
+            return f"{orphans} payloads of jobs that are gone"
         leases = file.execute("SELECT count(*) FROM jobs WHERE lease IS NOT NULL").fetchone()[0]
     number_of = Counter(states.values())
     if tuple(counted) != tuple(number_of[state] for state in State):

@@ -43,6 +43,13 @@ def test_no_statement_looks_through_a_table(name: str, file: sqlite3.Connection)
     assert any("TEMP B-TREE" in step for step in plan) == (name in SORTS)
 
 
+@pytest.mark.parametrize("name", ["PUT_CLAIM", "PUT_END", "ADD_ENDS"])
+def test_what_is_written_of_a_stretch_looks_at_no_row_beside_it(name: str, file: sqlite3.Connection) -> None:
+    text = TEXTS[name]
+    plan = [row[3] for row in file.execute(f"EXPLAIN QUERY PLAN {text}", [None] * text.count("?"))]
+    assert plan == ["SEARCH jobs USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"]
+
+
 def test_the_states_that_statements_and_indexes_name_are_the_states_of_the_house(file: sqlite3.Connection) -> None:
     indexes = [row[0] or "" for row in file.execute("SELECT sql FROM sqlite_master WHERE type = 'index'")]
     named = {word for text in [*TEXTS.values(), *indexes] for word in re.findall(r"state = '(\w+)'", text)}

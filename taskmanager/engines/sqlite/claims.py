@@ -10,7 +10,7 @@ what waits. A row that cannot be read ends as a failed job on the way, and the l
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -19,6 +19,7 @@ from taskmanager.engine import DUE_LIMIT, LOG_LINES, Journal, cut_line
 from taskmanager.engines.rules.claims import claim_of, expire, report
 from taskmanager.engines.rules.records import LEGAL, check
 from taskmanager.engines.sqlite import statements as sql
+from taskmanager.engines.sqlite.ends import Handed, PlainRun
 from taskmanager.engines.sqlite.queue import Queue
 from taskmanager.engines.sqlite.rows import damage_of, job_of, json_of, options_of, plain
 from taskmanager.job import DEFAULT_OPTIONS, Claim, ErrorInfo, Fact, Kind, LogLine, Progress, State, StoredJob
@@ -27,6 +28,8 @@ __all__ = ["claim", "extend", "reap"]
 
 _tuple = tuple.__new__
 Row = tuple[Any, ...]
+Held = tuple[int, int, int]
+"""Of what is under a lease: its claim, whether it was reaped, and whether it is marked to be cancelled."""
 
 
 def claim(
@@ -36,32 +39,32 @@ def claim(
     limit: int,
     lease_ms: int,
     suspect_losses: int,
+    handed: Handed,
     now: int,
     facts: list[Fact],
 ) -> tuple[list[Claim], bool]:
-    """What the worker gets, and whether claimable jobs are left for it."""
-    lease = _lease_of(queue, worker)
-    held = [] if lease is None else queue.file.execute(sql.FIND_HELD, (lease,)).fetchall()
-    jobs, more = _given_before(queue, lease, [number for number, reaped, _ in held if not reaped], holds, limit)
+    """What the worker gets, and whether claimable jobs are left for it. What is new is noted in `handed`."""
+    lease, held = _held(queue, worker)
+    jobs, more = _given_before(queue, lease, held, False, holds, limit)
     if not queue.paused:
         hand_out = _HandOut(queue, lease, suspect_losses, now, facts)
         more = hand_out.fill(jobs, limit) or more
-        if hand_out.taken:
-            lease = _keep(queue, worker, now + lease_ms)
+        if hand_out.runs:
+            lease = _keep(queue, worker, lease, now + lease_ms)
             hand_out.write(lease)
+            handed |= hand_out.runs
             return jobs, more
     if held:
-        _keep(queue, worker, now + lease_ms)
+        _keep(queue, worker, lease, now + lease_ms)
     return jobs, more
 
 
 class _HandOut:
-    """One pass along the line: the claims go into `jobs`, what is to be written into `taken`."""
+    """One pass along the line: the claims go into `jobs`, what is known of them into `runs`."""
 
     def __init__(self, queue: Queue, lease: int | None, suspect_losses: int, now: int, facts: list[Fact]) -> None:
         self.queue = queue
-        self.taken: list[tuple[int, int, int]] = []
-        """Place, claim and attempt of each."""
+        self.runs: Handed = {}
         self._lease = lease
         self._suspect_losses = suspect_losses
         self._now = now
@@ -72,16 +75,27 @@ class _HandOut:
 
     def fill(self, jobs: list[Claim], limit: int) -> bool:
         """Fills `jobs` up to `limit`; says whether claimable jobs are left."""
-        queue, now, bound = self.queue, self._now, self._suspect_losses
-        if not queue.states[State.WAITING]:
+        if not self.queue.states[State.WAITING]:
             return False
         if (State.WAITING, Kind.STARTED, State.ACTIVE) not in LEGAL:
             check(State.WAITING, Kind.STARTED, State.ACTIVE)
-        more = False
-        line = self._line(limit - len(jobs))
-        for row in line:
-            place, id, serial, event, data, options, priority, attempt, failures, losses = row[:10]
-            created_at, run_at, schedule, expires_at = row[10:]
+        line = self.queue.file.execute(sql.FIND_WAITING, (self.queue.number,))
+        more, size = False, max(1, limit - len(jobs) + 1)
+        while not more and (rows := line.fetchmany(size)):
+            more = self._take(rows, jobs, limit)
+        line.close()  # nothing may be written to the jobs before
+        self._end()
+        return more
+
+    def _take(self, rows: list[Row], jobs: list[Claim], limit: int) -> bool:
+        """From these of the line; whether there was one that there is no room for."""
+        queue, now, bound, runs = self.queue, self._now, self._suspect_losses, self.runs
+        name = queue.name
+        for row in rows:
+            (
+                place, id, serial, event, data, options, priority, attempt, failures, losses,
+                created_at, run_at, schedule, expires_at,
+            ) = row  # fmt: skip
             try:
                 if type(data) is not bytes or type(id) is not str or type(event) is not str:
                     raise TypeError
@@ -89,14 +103,15 @@ class _HandOut:
                 is_over = expires_at is not None and expires_at < now
                 chosen = DEFAULT_OPTIONS if options is None else options_of(options)
                 attempt += 1
+                if type(attempt + failures + serial) is not int:
+                    raise TypeError
             except (TypeError, ValueError, msgspec.MsgspecError):
                 self._damaged.append(place)
                 continue
             if len(jobs) >= limit or len(self._expired) >= DUE_LIMIT:
                 if is_suspect and self._has_suspect():
                     continue
-                more = True
-                break
+                return True
             if is_over:
                 self._expired.append(place)
                 continue
@@ -105,29 +120,30 @@ class _HandOut:
                     continue
                 self._holds_suspect = True
             queue.claims = number = queue.claims + 1
-            self.taken.append((place, number, attempt))
-            told = (number, id, serial, queue.name, event, data, chosen, priority, attempt, failures, losses)
-            jobs.append(_tuple(Claim, (*told, created_at, run_at, schedule, now)))
-        line.close()
-        self._end()
-        return more
+            runs[number] = _tuple(PlainRun, (place, number, id, serial, event, attempt, failures, losses, now))
+            told = (
+                number, id, serial, name, event, data, chosen, priority, attempt, failures, losses,
+                created_at, run_at, schedule, now,
+            )  # fmt: skip
+            jobs.append(_tuple(Claim, told))
+        return False
 
     def write(self, lease: int) -> None:
-        now = self._now
-        rows = [(lease, number, attempt, now, place) for place, number, attempt in self.taken]
-        self.queue.file.executemany(sql.PUT_CLAIM, rows)
-        self.queue.states[State.WAITING] -= len(rows)
-        self.queue.states[State.ACTIVE] += len(rows)
-
-    def _line(self, wanted: int) -> Generator[Row, None, None]:
-        """Row by row, read in chunks; nothing may be written to the jobs before it has ended."""
-        line = self.queue.file.execute(sql.FIND_WAITING, (self.queue.number,))
-        size = max(1, wanted + 1)
-        try:
-            while rows := line.fetchmany(size):
-                yield from rows
-        finally:
-            line.close()
+        """Stretch by stretch: jobs that lie side by side, in the order in which they were taken, are one row's cost."""
+        queue, now = self.queue, self._now
+        stretches: list[Row] = []
+        shift = first = last = None
+        for claim, run in self.runs.items():
+            place = run.place
+            if claim - place != shift:
+                if shift is not None:
+                    stretches.append((lease, shift, now, first, last))
+                shift, first = claim - place, place
+            last = place
+        stretches.append((lease, shift, now, first, last))
+        queue.file.executemany(sql.PUT_CLAIM, stretches)
+        queue.states[State.WAITING] -= len(self.runs)
+        queue.states[State.ACTIVE] += len(self.runs)
 
     def _has_suspect(self) -> bool:
         if self._holds_suspect is None:
@@ -166,14 +182,13 @@ def reap(
     queue: Queue, worker: str, holds: Collection[int], limit: int, lease_ms: int, now: int
 ) -> tuple[list[Claim], bool]:
     """Moves jobs of leases that have run out to this worker, oldest claim first; says whether more are left."""
-    lease = _lease_of(queue, worker)
-    held = [] if lease is None else queue.file.execute(sql.FIND_HELD, (lease,)).fetchall()
-    jobs, more = _given_before(queue, lease, [number for number, reaped, _ in held if reaped], holds, limit)
+    lease, held = _held(queue, worker)
+    jobs, more = _given_before(queue, lease, held, True, holds, limit)
     room = max(0, limit - len(jobs))
     lapsed = queue.file.execute(sql.FIND_LAPSED, (queue.number, worker, now, room + 1)).fetchall()
     taken = lapsed[:room]
     if taken:
-        mine = _keep(queue, worker, now + lease_ms)
+        mine = _keep(queue, worker, lease, now + lease_ms)
         first = queue.claims + 1
         queue.claims += len(taken)
         queue.tide += sum(losses > 0 for _, _, losses in taken)  # suspects: their worker may now be handed another
@@ -181,7 +196,7 @@ def reap(
         queue.file.executemany(sql.PUT_REAPED, rows)
         jobs += _as_claims(queue, mine, [number for _, number, _ in rows])
     elif held:
-        _keep(queue, worker, now + lease_ms)
+        _keep(queue, worker, lease, now + lease_ms)
     return jobs, more or len(lapsed) > room
 
 
@@ -195,12 +210,12 @@ def extend(
     facts: list[Fact],
 ) -> tuple[list[int], list[int], bool]:
     """The claims lost, the claims whose jobs are to be cancelled, and whether there are others under the lease."""
-    if _lease_of(queue, worker) is None:
+    lease, rows = _held(queue, worker)
+    if lease is None:
         return sorted(set(holds)), [], False
-    lease = _keep(queue, worker, now + lease_ms)
+    _keep(queue, worker, lease, now + lease_ms)
     if journal:
         _write_down(queue, lease, journal, now, facts)
-    rows = queue.file.execute(sql.FIND_HELD, (lease,)).fetchall()
     held = set(holds)
     lost = sorted(held.difference(number for number, _, _ in rows))
     cancelled = [number for number, reaped, marked in rows if marked and not reaped and number in held]
@@ -210,25 +225,31 @@ def extend(
 # ---- leases
 
 
-def _lease_of(queue: Queue, worker: str) -> int | None:
+def _held(queue: Queue, worker: str) -> tuple[int | None, list[Held]]:
+    """The worker's lease, if it has one, and what is under it, in claim order."""
     row = queue.file.execute(sql.GET_LEASE, (queue.number, worker)).fetchone()
-    return None if row is None else row[0]
+    if row is None:
+        return None, []
+    return row[0], queue.file.execute(sql.FIND_HELD, row).fetchall()
 
 
-def _keep(queue: Queue, worker: str, expires_at: int) -> int:
+def _keep(queue: Queue, worker: str, lease: int | None, expires_at: int) -> int:
     """Renews or makes the lease of a worker that holds something."""
-    number: int = queue.file.execute(sql.PUT_LEASE, (queue.number, worker, expires_at)).fetchall()[0][0]
-    return number
+    if lease is None:
+        lease = queue.file.execute(sql.ADD_LEASE, (queue.number, worker, expires_at)).fetchall()[0][0]
+    else:
+        queue.file.execute(sql.KEEP_LEASE, (expires_at, lease))
+    return lease
 
 
 def _given_before(
-    queue: Queue, lease: int | None, numbers: list[int], holds: Collection[int], limit: int
+    queue: Queue, lease: int | None, held: list[Held], was_reaped: bool, holds: Collection[int], limit: int
 ) -> tuple[list[Claim], bool]:
     """What is under the lease and not in the worker's hands, in claim order, and whether that is not all of it."""
-    if lease is None or not numbers:
+    if lease is None or not held:
         return [], False
-    held = set(holds)
-    given = [number for number in numbers if number not in held]
+    mine = set(holds)
+    given = [claim for claim, reaped, _ in held if claim not in mine and reaped == was_reaped]
     return _as_claims(queue, lease, given[:limit]) if given else [], len(given) > limit
 
 

@@ -47,6 +47,7 @@ from taskmanager.engines.sqlite import reads, replays
 from taskmanager.engines.sqlite import statements as sql
 from taskmanager.engines.sqlite.address import Address
 from taskmanager.engines.sqlite.claims import claim, extend, reap
+from taskmanager.engines.sqlite.ends import Handed, Overtaken
 from taskmanager.engines.sqlite.prune import prune
 from taskmanager.engines.sqlite.queue import Queue
 from taskmanager.engines.sqlite.settle import settle
@@ -74,6 +75,7 @@ class SqliteEngine:
         self._is_simulated = False
         self._is_open = False
         self._rng: random.Random | None = None
+        self._handed: dict[tuple[str, str], Handed] = {}
 
     @staticmethod
     def of(rest: str, clock: Clock | None, field: str) -> SqliteEngine:
@@ -132,9 +134,11 @@ class SqliteEngine:
     async def claim(
         self, queue: str, worker: str, holds: Collection[int], limit: int, lease_ms: int, suspect_losses: int
     ) -> Claimed:
+        handed = self._handed_to(queue, worker, holds, limit)
+
         def effect(home: Queue, now: int, facts: Facts) -> Claimed:
             home.make_due(now, facts)
-            jobs, more = claim(home, worker, holds, limit, lease_ms, suspect_losses, now, facts)
+            jobs, more = claim(home, worker, holds, limit, lease_ms, suspect_losses, handed, now, facts)
             home.save()
             tail = home.tail(worker)
             is_overdue = tail[1] is not None and tail[1] <= now
@@ -160,17 +164,22 @@ class SqliteEngine:
         batch: Batch,
         transient: Collection[State] = NOTHING,
     ) -> Settled:
+        handed = self._handed.get((queue, worker), {})
+
         def effect(home: Queue, now: int, facts: Facts) -> Settled:
             known = replays.find(home, Settled, "settle", batch, now)
             if known is not None:
                 return known
-            verdicts = settle(home, worker, settlements, transient, now, facts)
+            verdicts = settle(home, worker, settlements, transient, handed, now, facts)
             home.save()
             answer = Settled(now, facts, *home.tail(worker), verdicts)
             replays.keep(home, "settle", batch, now, answer)
             return answer
 
-        return await self._write(queue, effect)
+        try:
+            return await self._write(queue, effect)
+        except Overtaken:  # nothing was written, and nothing is remembered of them
+            return await self._write(queue, effect)
 
     async def cancel(self, queue: str, ref: JobRef, batch: Batch, transient: Collection[State] = NOTHING) -> Controlled:
         return await self._rule(queue, "cancel", batch, transient, lambda home, call: cancel(home, ref, call))
@@ -274,6 +283,15 @@ class SqliteEngine:
 
     def _now(self) -> int:
         return self._clock.now_us() // 1000
+
+    def _handed_to(self, queue: str, worker: str, holds: Collection[int], limit: int) -> Handed:
+        """What is remembered of the worker's hand-outs: at most, about, what it says it holds, and what it now gets."""
+        handed = self._handed.setdefault((queue, worker), {})
+        if len(handed) > 2 * (len(holds) + limit):
+            held = set(holds)
+            for claim in [claim for claim in handed if claim not in held]:
+                del handed[claim]
+        return handed
 
     def _join(self) -> None:
         if not self._is_open:

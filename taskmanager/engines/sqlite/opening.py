@@ -23,7 +23,7 @@ __all__ = ["APPLICATION", "SCHEMA", "connect", "lenient", "prepare"]
 
 APPLICATION = 0x746D6772
 """Marks our files: `file` and `PRAGMA application_id` show it."""
-SCHEMA = 1
+SCHEMA = 2
 """The version of schema.sql, in `PRAGMA user_version`."""
 OLDEST_SQLITE = (3, 35, 0)
 """The first with RETURNING."""

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from taskmanager.engine import REPLAY_MS, Limit
 from taskmanager.engines.sqlite import statements as sql
 from taskmanager.engines.sqlite.queue import Queue
+from taskmanager.engines.sqlite.rows import ends_of
 from taskmanager.job import State
 
 __all__ = ["prune"]
@@ -34,7 +35,7 @@ def prune(
         if bound is None or not queue.states[state]:
             continue
         allowed = max(0, limit - removed)
-        first = file.execute(sql.FIRST_ENDS, (number, state.value, allowed + 1)).fetchall()
+        first = file.execute(sql.FIRST_ENDS, (*ends_of(number, state), state.value, allowed + 1)).fetchall()
         beyond = _beyond(first, queue.states[state], bound, now)
         more = more or beyond > allowed
         gone, left = first[: min(beyond, allowed)], first[min(beyond, allowed) :]

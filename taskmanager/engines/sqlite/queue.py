@@ -20,7 +20,9 @@ from taskmanager.engines.rules import queue as rules
 from taskmanager.engines.rules.records import LEGAL, Opening, WindowKey, check
 from taskmanager.engines.sqlite import statements as sql
 from taskmanager.engines.sqlite.rows import (
+    LARGE_BYTES,
     PLACES,
+    ends_of,
     job_of,
     json_of,
     new_row,
@@ -50,7 +52,7 @@ class Queue(rules.Queue):
         self._row = row
         (
             self.number, self.paused, self.emissions, self.tide, self.claims, self.revisions, self.ends,
-            waiting, delayed, active, completed, failed, cancelled, self.schedule_at,
+            waiting, delayed, active, completed, failed, cancelled, self.schedule_at, self._has_windows,
         ) = row  # fmt: skip
         self.states = dict(zip(_STATES, (waiting, delayed, active, completed, failed, cancelled), strict=True))
         self.jobs: dict[str, StoredJob | None] = {}
@@ -58,12 +60,10 @@ class Queue(rules.Queue):
         self._places: dict[str, int] = {}
         self._born: dict[str, StoredJob] = {}
         self._rewritten: dict[str, StoredJob] = {}
-        self._plain_ends: list[tuple[Any, ...]] = []
         self._noted: dict[str, StoredJob] = {}
         self._gone: list[int] = []
         self._without_lines: list[int] = []
         self._end_of: dict[str, int] = {}
-        self._has_windows: bool | None = None
 
     # ---- jobs
 
@@ -81,6 +81,8 @@ class Queue(rules.Queue):
     def standing(self, state: State, limit: int, now: int, event: str | None = None) -> list[StoredJob]:
         self.flush()
         asked = {"queue": self.number, "state": state.value, "now": now, "event": event, "limit": limit}
+        if state in FINISHED:
+            asked["first"], asked["last"] = ends_of(self.number, state)
         rows: list[tuple[Any, ...]] = []
         for statement in _STANDING.get(state, (sql.TAKE_FINISHED,)):
             rows += self.file.execute(statement, asked | {"limit": limit - len(rows)}).fetchall()
@@ -91,6 +93,8 @@ class Queue(rules.Queue):
 
     def expect(self, ids: Collection[str]) -> None:
         """Reads the jobs of these ids at once, and remembers which are not there."""
+        if len(ids) == 1:
+            return  # that one is read as well when it is asked for
         self.jobs |= dict.fromkeys(ids)
         self.take_in_all(self.file.execute(sql.FIND_JOBS, (self.number, json_of(list(ids)))))
 
@@ -112,7 +116,7 @@ class Queue(rules.Queue):
     def put(self, job: StoredJob) -> None:
         """To be written whole: a job that is not active any more, or never was."""
         if job.state in FINISHED:
-            self._end_of[job.id] = self.ends
+            self._end_of[job.id] = ends_of(self.number, job.state)[0] + self.ends
         if job.id not in self._born:
             self._rewritten[job.id] = job
 
@@ -134,18 +138,28 @@ class Queue(rules.Queue):
             noted = [job for id, job in self._noted.items() if id not in self._rewritten]
             file.executemany(sql.NOTE_JOB, [self._note_row(job) for job in noted])
             self._noted.clear()
-        if self._plain_ends:
-            file.executemany(sql.PUT_END, self._plain_ends)
-            self._plain_ends.clear()
         if self._rewritten:
             rows = [whole_row(job, number, self._end_of.get(id), places[id]) for id, job in self._rewritten.items()]
             file.executemany(sql.PUT_JOB, rows)
-            places.update((id, number << PLACES | job.emission) for id, job in self._rewritten.items())
+            self._have_places(self._rewritten)
             self._rewritten.clear()
+            file.executemany(sql.ADD_END, [(end, places[id]) for id, end in self._end_of.items()])
+            self._end_of.clear()
         if self._born:
             file.executemany(sql.ADD_JOB, [new_row(job, number) for job in self._born.values()])
-            places.update((id, number << PLACES | job.emission) for id, job in self._born.items())
+            self._have_places(self._born)
             self._born.clear()
+
+    def _have_places(self, jobs: dict[str, StoredJob]) -> None:
+        """Notes where these were written, and puts there what is too large for their rows."""
+        places, first = self._places, self.number << PLACES
+        large = []
+        for id, job in jobs.items():
+            place = places[id] = first | job.emission
+            if len(job.data) > LARGE_BYTES:
+                large.append((place, job.data))
+        if large:
+            self.file.executemany(sql.PUT_PAYLOAD, large)
 
     def save(self) -> None:
         """Writes all that is left to be written."""
@@ -154,7 +168,7 @@ class Queue(rules.Queue):
             self.number, self.paused, self.emissions, self.tide, self.claims, self.revisions, self.ends,
             *self.states.values(), self.schedule_at,
         )  # fmt: skip
-        if row != self._row:
+        if row != self._row[:-1]:
             self.file.execute(sql.PUT_QUEUE, (*row[1:], self.number))
 
     def _note_row(self, job: StoredJob) -> tuple[Any, ...]:
@@ -198,20 +212,21 @@ class Queue(rules.Queue):
 
     # ---- ends
 
-    def end(self, serial: int, to: State, row: tuple[Any, ...]) -> None:
-        """Ends an active job that nobody has looked at: `row` is what `PUT_END` takes."""
-        self.states[State.ACTIVE] -= 1
-        self.states[to] += 1
-        self.end_serial(serial, to)
-        self._plain_ends.append(row)
-
     def end_serial(self, serial: int, to: State) -> None:
         self.ends += 1
-        self.ended.append(serial)
-        if self._has_windows is None:
-            self._has_windows = bool(self.file.execute(sql.HAS_WINDOWS, (self.number,)).fetchone()[0])
+        self._end_serials([serial], to)
+
+    def end_plainly(self, serials: list[int], to: State) -> None:
+        """Active jobs that nobody has looked at, whose ends are counted already."""
+        self.states[State.ACTIVE] -= len(serials)
+        self.states[to] += len(serials)
+        self._end_serials(serials, to)
+
+    def _end_serials(self, serials: list[int], to: State) -> None:
+        self.ended += serials
         if self._has_windows:
-            self.file.execute(sql.END_WINDOWS, (self.number, serial, to is not State.COMPLETED))
+            over = [(self.number, serial, to is not State.COMPLETED) for serial in serials]
+            self.file.executemany(sql.END_WINDOWS, over)
 
     def forget(self, job: StoredJob) -> None:
         check(job.state, GONE, GONE)
@@ -231,6 +246,7 @@ class Queue(rules.Queue):
             self._without_lines += [serial for _, serial in jobs]
 
     def revive(self, job: StoredJob) -> None:
+        self.file.execute(sql.DROP_END, (self._places[job.id],))
         self.file.execute(sql.DROP_OUTCOME, (self.number, job.serial))
 
     # ---- windows, outcomes, schedules

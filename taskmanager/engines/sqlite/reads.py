@@ -13,8 +13,8 @@ from taskmanager.engine import Count, JobRef
 from taskmanager.engines.rules.reads import state_at
 from taskmanager.engines.sqlite import statements as sql
 from taskmanager.engines.sqlite.queue import Queue
-from taskmanager.engines.sqlite.rows import PLACES, dead_letter_of, follow_up_of, job_of, schedule_of
-from taskmanager.job import DeadLetter, LogLine, State, StoredJob, StoredSchedule
+from taskmanager.engines.sqlite.rows import PLACES, dead_letter_of, ends_of, follow_up_of, job_of, schedule_of
+from taskmanager.job import FINISHED, DeadLetter, LogLine, State, StoredJob, StoredSchedule
 
 __all__ = ["count", "dead_letters", "listing", "live_serial", "logs", "schedules", "seen_at"]
 
@@ -44,6 +44,8 @@ def listing(queue: Queue, state: State | None, limit: int, after: int | None, no
         asked |= {"low": low, "high": high, "limit": limit, "depth": DEPTH}
         rows = queue.file.execute(sql.LIST_RECENT, asked).fetchall()
         if len(rows) < limit:
+            if state in FINISHED:
+                asked["first"], asked["last"] = ends_of(queue.number, state)
             rows = queue.file.execute(_LISTS.get(state, sql.LIST_FINISHED), asked).fetchall()
     return [seen_at(job_of(row, queue.name), now) for row in rows]
 

@@ -28,8 +28,8 @@ from taskmanager.job import (
 )
 
 __all__ = [
-    "Damaged", "attempts_text", "damage_of", "dead_letter_of", "follow_up_of", "job_of", "json_of", "new_row",
-    "options_of", "packed", "plain", "schedule_of", "unpacked", "whole_row",
+    "LARGE_BYTES", "Damaged", "attempts_text", "damage_of", "dead_letter_of", "ends_of", "follow_up_of", "job_of",
+    "json_of", "new_row", "options_of", "packed", "plain", "schedule_of", "unpacked", "whole_row",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -38,6 +38,9 @@ Row = Sequence[Any]
 PLACES = 40
 """How many bits of a job's place are its emission's number; those above are its queue's."""
 _EMISSION = (1 << PLACES) - 1
+_END_ORDER = {State.FAILED: 0, State.CANCELLED: 1, State.COMPLETED: 2}
+LARGE_BYTES = 600
+"""Data of more than this lies apart from its job's row."""
 STATES = {state.value: state for state in State}
 _to_json: Final = msgspec.json.Encoder().encode
 _to_bytes: Final = msgspec.msgpack.Encoder().encode
@@ -127,6 +130,15 @@ def options_of(text: str | None) -> RunOptions:
     return known
 
 
+# ---- places
+
+
+def ends_of(queue: int, state: State) -> tuple[int, int]:
+    """The first and the last number that an end in this state may have."""
+    first = (queue << 2 | _END_ORDER[state]) << PLACES
+    return first, first + _EMISSION
+
+
 # ---- jobs
 
 
@@ -192,6 +204,10 @@ def _job_of(row: Row, queue: str) -> StoredJob:
     )
 
 
+def _in_row(data: bytes) -> bytes | None:
+    return data if len(data) <= LARGE_BYTES else None
+
+
 def new_row(job: StoredJob, queue: int) -> Row:
     """What `ADD_JOB` takes."""
     return (
@@ -211,7 +227,7 @@ def new_row(job: StoredJob, queue: int) -> Row:
         job.schedule,
         None if job.options is DEFAULT_OPTIONS or job.options == DEFAULT_OPTIONS else json_of(job.options),
         None if job.window is None else json_of(job.window),
-        job.data,
+        _in_row(job.data),
     )
 
 
@@ -221,7 +237,7 @@ def whole_row(job: StoredJob, queue: int, ended: int | None, place: int) -> Row:
         queue << PLACES | job.emission,
         job.id,
         job.event,
-        job.data,
+        _in_row(job.data),
         job.state.value,
         job.priority,
         job.order,

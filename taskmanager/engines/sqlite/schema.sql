@@ -2,7 +2,8 @@
 -- (data, result), which are the bytes that were given, and for what only the engine reads (answer, outcomes.job).
 --
 -- A job's `place` is its queue's number * 2^40 + its emission's number: newest last, one queue beside the other.
--- Every line, heap and list of the engine is one of the partial indexes below.
+-- Every line, heap and list of the engine is one of the partial indexes below, but for the order of the ends: a table
+-- by number grows at its end without moving what is there, an index does not, and nearly every job comes by it.
 
 CREATE TABLE store (
     name  TEXT PRIMARY KEY,
@@ -55,7 +56,7 @@ CREATE TABLE jobs (
     worker           TEXT,     -- who had the run, where another has taken the lease over
     started_at       INTEGER,
     finished_at      INTEGER,
-    ended            INTEGER,  -- the how-manieth end of its queue this was
+    ended            INTEGER,  -- the number of its end
     schedule         TEXT,
     reason           TEXT,
     dead_stream      TEXT,
@@ -68,15 +69,37 @@ CREATE TABLE jobs (
     follow_up        TEXT,
     room             BLOB,     -- what a run will add to the row: one that grows would split its page
     result           BLOB,
-    data             BLOB    NOT NULL
+    data             BLOB      -- NULL where it is large, and in `payloads`
 );
 CREATE UNIQUE INDEX jobs_by_id ON jobs (queue, id);
 CREATE INDEX jobs_waiting ON jobs (queue, priority DESC, line) WHERE state = 'waiting';
 CREATE INDEX jobs_delayed ON jobs (queue, run_at, place) WHERE state = 'delayed';
-CREATE INDEX jobs_leased ON jobs (lease, claim) WHERE lease IS NOT NULL;
-CREATE INDEX jobs_finished ON jobs (queue, state, ended) WHERE ended IS NOT NULL;
+CREATE INDEX jobs_leased ON jobs (lease, claim, reaped, cancel_requested) WHERE lease IS NOT NULL;
 CREATE INDEX jobs_scheduled ON jobs (queue, schedule) WHERE schedule IS NOT NULL AND ended IS NULL;
 CREATE INDEX jobs_dead ON jobs (dead_stream, finished_at, place) WHERE dead_stream IS NOT NULL;
+
+-- The finished jobs, oldest end first. A number is the queue's * 2^42 + the state's (failed, cancelled, completed) * 2^40
+-- + the how-manieth end of its queue this was.
+CREATE TABLE ends (
+    number INTEGER PRIMARY KEY,
+    place  INTEGER NOT NULL
+);
+
+-- Large data, by the job's place: a run changes its job's row twice, and what lies in the row is written again with it.
+CREATE TABLE payloads (
+    job     INTEGER PRIMARY KEY,
+    content BLOB NOT NULL
+);
+
+CREATE TRIGGER job_dropped AFTER DELETE ON jobs
+BEGIN
+    DELETE FROM ends WHERE number = old.ended;
+    DELETE FROM payloads WHERE job = old.place;
+END;
+CREATE TRIGGER job_moved AFTER UPDATE OF place ON jobs WHEN new.place <> old.place
+BEGIN
+    UPDATE payloads SET job = new.place WHERE job = old.place;
+END;
 
 CREATE TABLE leases (
     number     INTEGER PRIMARY KEY,
@@ -146,5 +169,5 @@ SELECT queues.name AS queue, jobs.id, event, state, priority, attempt, failures,
        strftime('%Y-%m-%dT%H:%M:%fZ', created_at / 1000.0, 'unixepoch') AS created,
        strftime('%Y-%m-%dT%H:%M:%fZ', run_at / 1000.0, 'unixepoch') AS run,
        strftime('%Y-%m-%dT%H:%M:%fZ', finished_at / 1000.0, 'unixepoch') AS finished,
-       CAST(data AS TEXT) AS data
+       CAST(coalesce(data, (SELECT content FROM payloads WHERE job = place)) AS TEXT) AS data
   FROM jobs JOIN queues ON queues.number = jobs.queue;

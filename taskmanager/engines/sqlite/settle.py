@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from taskmanager.engine import Settlement
 from taskmanager.engines.rules.settle import write
 from taskmanager.engines.sqlite import statements as sql
-from taskmanager.engines.sqlite.ends import PlainRun, end_plainly
+from taskmanager.engines.sqlite.ends import Ends, Handed, PlainRun
 from taskmanager.engines.sqlite.queue import Queue
 from taskmanager.engines.sqlite.rows import json_of
 from taskmanager.job import FINISHED, Fact, State, StoredJob
@@ -23,40 +23,57 @@ def settle(
     worker: str,
     settlements: Sequence[Settlement],
     transient: Collection[State],
+    handed: Handed,
     now: int,
     facts: list[Fact],
 ) -> list[State | None]:
-    """The states the jobs got, in the order of the settlements; None where the claim was lost."""
+    """The states the jobs got, in the order of the settlements; None where the claim was lost.
+
+    What is settled is taken out of `handed`. Raises `Overtaken` where that was not true any more: again, then.
+    """
     lease = queue.file.execute(sql.GET_LEASE, (queue.number, worker)).fetchone()
     if lease is None or not settlements:
         return [None] * len(settlements)
-    ends, jobs = _runs(queue, lease[0], settlements, transient)
+    runs, jobs = _runs(queue, lease[0], settlements, transient, handed)
+    ends = Ends(queue, worker, lease[0], now, facts)
     verdicts: list[State | None] = []
     for settlement in settlements:
-        end = ends.pop(settlement.claim, None)
-        if end is not None:
-            verdicts.append(end_plainly(queue, worker, end, settlement, now, facts))
+        run = runs.pop(settlement.claim, None)
+        if run is not None:
+            verdicts.append(ends.add(run, settlement))
             continue
         job = jobs.pop(settlement.claim, None)
         if job is None:
             verdicts.append(None)
             continue
         verdicts.append(write(queue, worker, job, settlement, transient, now, facts))
+    ends.write()
     return verdicts
 
 
 def _runs(
-    queue: Queue, lease: int, settlements: Sequence[Settlement], transient: Collection[State]
+    queue: Queue, lease: int, settlements: Sequence[Settlement], transient: Collection[State], handed: Handed
 ) -> tuple[dict[int, PlainRun], dict[int, StoredJob]]:
     """What stands of what is settled, by claim: the runs that end plainly, and the records of the others."""
-    to = {settlement.claim: settlement.transition.to for settlement in settlements}
-    plain_ends: dict[int, PlainRun] = {}
-    others: list[int] = []
-    for claim, place, *columns in queue.file.execute(sql.GET_RUNS, (lease, json_of(list(to)))).fetchall():
-        run = PlainRun(place, *columns)
-        if to[claim] in FINISHED and to[claim] not in transient and run.ends_plainly():
-            plain_ends[claim] = run
+    runs: dict[int, PlainRun] = {}
+    unknown: dict[int, bool] = {}
+    for claim, transition, _, _ in settlements:
+        if claim in runs or claim in unknown:
+            continue  # named twice: the first counts
+        run = handed.pop(claim, None)
+        is_end = transition.to in FINISHED and transition.to not in transient
+        if run is not None and is_end:
+            runs[claim] = run
         else:
-            others.append(place)
+            unknown[claim] = is_end
+    if not unknown:
+        return runs, {}
+    others: list[int] = []
+    for *columns, is_plain in queue.file.execute(sql.GET_RUNS, (lease, json_of(list(unknown)))).fetchall():
+        run = PlainRun(*columns)
+        if is_plain and unknown[run.claim] and run.is_sound():
+            runs[run.claim] = run
+        else:
+            others.append(run.place)
     rows = queue.file.execute(sql.GET_PLACES, (json_of(others),)).fetchall() if others else []
-    return plain_ends, {job.claim: job for job in queue.take_in_all(rows)}
+    return runs, {job.claim: job for job in queue.take_in_all(rows)}

@@ -25,7 +25,8 @@ DATA_VERSION = "/* data_version */ PRAGMA data_version"
 
 _QUEUE = (
     "number, paused, emissions, tide, claims, revisions, ends,"
-    " waiting, delayed, active, completed, failed, cancelled, schedule_at"
+    " waiting, delayed, active, completed, failed, cancelled, schedule_at,"
+    " EXISTS (SELECT 1 FROM windows WHERE queue = number)"
 )
 TABLES = "/* tables */ SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT IN ('store', 'sqlite_sequence')"
 GET_QUEUE = f"/* get_queue */ SELECT {_QUEUE} FROM queues WHERE name = ?"
@@ -51,9 +52,11 @@ DROP_REPLAYS = "/* drop_replays */ DELETE FROM replays WHERE queue = ? AND at <=
 
 # ---- jobs
 
+
+_DATA = "coalesce(data, (SELECT content FROM payloads WHERE job = place))"
 JOB = (
-    "place, serial, id, event, data, state, priority, line, created_at, run_at, options, expires_at, attempt, failures,"
-    " losses, max_attempts, schedule, debounce, awaited, requeued, cancel_requested,"
+    f"place, serial, id, event, {_DATA}, state, priority, line, created_at, run_at, options, expires_at,"
+    " attempt, failures, losses, max_attempts, schedule, debounce, awaited, requeued, cancel_requested,"
     " coalesce(worker, (SELECT holder.worker FROM leases AS holder WHERE holder.number = lease)), claim, reaped,"
     " started_at, finished_at, result, error, reason, attempts, progress, follow_up, dead_letter"
 )
@@ -66,7 +69,7 @@ GET_PLACES = f"/* get_places */ SELECT {JOB} FROM jobs WHERE place IN (SELECT va
 ADD_JOB = (
     "/* add_job */ INSERT INTO jobs (place, queue, serial, id, event, state, priority, line, created_at, run_at,"
     " expires_at, losses, awaited, schedule, options, debounce, data, room)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, zeroblob(96))"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, zeroblob(64))"
 )
 PUT_JOB = (
     "/* put_job */ UPDATE jobs SET place = ?, id = ?, event = ?, data = ?, state = ?, priority = ?, line = ?,"
@@ -76,10 +79,14 @@ PUT_JOB = (
     " follow_up = ?, dead_stream = ?, dead_letter = ?, lease = NULL, room = NULL, ended = ? WHERE place = ?"
 )
 """A job that is not active, whole."""
+PUT_PAYLOAD = (
+    "/* put_payload */ INSERT INTO payloads VALUES (?, ?)"
+    " ON CONFLICT (job) DO UPDATE SET content = excluded.content WHERE content <> excluded.content"
+)
+"""Large data, apart from its job's row. What is the same already is not written again."""
 NOTE_JOB = "/* note_job */ UPDATE jobs SET awaited = ?, cancel_requested = ?, follow_up = ? WHERE place = ?"
 """What others may change of a job that stays where it is."""
 DROP_JOB = "/* drop_job */ DELETE FROM jobs WHERE place = ?"
-HAS_WINDOWS = "/* has_windows */ SELECT EXISTS (SELECT 1 FROM windows WHERE queue = ?)"
 HAS_LINES = "/* has_lines */ SELECT EXISTS (SELECT 1 FROM logs WHERE queue = ?)"
 COUNT_LIVE = "/* count_live */ SELECT count(*) FROM jobs WHERE queue = ? AND schedule = ? AND ended IS NULL"
 FIND_DUE = (
@@ -91,19 +98,19 @@ PUT_DUE = "/* put_due */ UPDATE jobs SET state = 'waiting', line = ? WHERE place
 # ---- claim, reap, extend
 
 FIND_WAITING = (
-    "/* find_waiting */ SELECT place, id, serial, event, data, options, priority, attempt, failures, losses,"
+    f"/* find_waiting */ SELECT place, id, serial, event, {_DATA}, options, priority, attempt, failures, losses,"
     " created_at, run_at, schedule, expires_at FROM jobs WHERE queue = ? AND state = 'waiting'"
     " ORDER BY priority DESC, line"
 )
 PUT_CLAIM = (
-    "/* put_claim */ UPDATE jobs SET state = 'active', lease = ?, claim = ?, attempt = ?, started_at = ?,"
-    " cancel_requested = 0, requeued = 0, reaped = 0, heard = 0, room = zeroblob(80) WHERE place = ?"
+    "/* put_claim */ UPDATE jobs SET state = 'active', lease = ?, claim = place + ?, attempt = attempt + 1,"
+    " started_at = ?, cancel_requested = 0, requeued = 0, reaped = 0, heard = 0, room = zeroblob(52)"
+    " WHERE place BETWEEN ? AND ?"
 )
-GET_LEASE = "/* get_lease */ SELECT number, expires_at FROM leases WHERE queue = ? AND worker = ?"
-PUT_LEASE = (
-    "/* put_lease */ INSERT INTO leases (queue, worker, expires_at) VALUES (?, ?, ?)"
-    " ON CONFLICT (queue, worker) DO UPDATE SET expires_at = excluded.expires_at RETURNING number"
-)
+"""A stretch of neighbours, which got neighbouring numbers."""
+GET_LEASE = "/* get_lease */ SELECT number FROM leases WHERE queue = ? AND worker = ?"
+KEEP_LEASE = "/* keep_lease */ UPDATE leases SET expires_at = ? WHERE number = ?"
+ADD_LEASE = "/* add_lease */ INSERT INTO leases (queue, worker, expires_at) VALUES (?, ?, ?) RETURNING number"
 DROP_LEASES = (
     "/* drop_leases */ DELETE FROM leases WHERE queue = ?"
     " AND NOT EXISTS (SELECT 1 FROM jobs WHERE lease = leases.number)"
@@ -133,18 +140,26 @@ DROP_LINES = "/* drop_lines */ DELETE FROM logs WHERE queue = ? AND serial = ?"
 
 # ---- settle
 
+_IS_PLAIN = "follow_up IS NULL AND attempts IS NULL AND error IS NULL AND awaited = 0 AND reaped = 0"
+"""Whether the run of an active job may end by what is known of its claim alone, with nothing to compare or to keep."""
 GET_RUNS = (
-    "/* get_runs */ SELECT claim, place, id, serial, event, attempt, failures, losses, started_at, max_attempts,"
-    " follow_up IS NULL AND attempts IS NULL AND error IS NULL AND awaited = 0 AND reaped = 0"
-    " FROM jobs WHERE lease = ? AND claim IN (SELECT value FROM json_each(?))"
+    "/* get_runs */ SELECT place, claim, id, serial, event, attempt, failures, losses, started_at,"
+    f" {_IS_PLAIN} FROM jobs WHERE lease = ? AND claim IN (SELECT value FROM json_each(?))"
 )
 """Of each run only what its plain end needs, and whether it may end so."""
 PUT_END = (
-    "/* put_end */ UPDATE jobs SET state = ?, failures = ?, losses = ?, max_attempts = ?, lease = NULL,"
-    " finished_at = ?, ended = ?, result = ?, error = ?, reason = ?, attempts = ?, worker = ?, room = NULL"
-    " WHERE place = ?"
+    "/* put_end */ UPDATE jobs SET state = ?, failures = ?, losses = ?, max_attempts = coalesce(?, max_attempts),"
+    " result = ?, error = ?, reason = ?, attempts = ?, worker = ?, finished_at = ?, ended = place + ?, lease = NULL,"
+    " room = NULL"
+    f" WHERE place BETWEEN ? AND ? AND +lease = ? AND claim = place + ? AND {_IS_PLAIN}"
 )
-"""The plain end of a run: narrower than `PUT_JOB`, for it is the one that is written most."""
+"""The plain end of a stretch of neighbours that end alike, in the order in which they were handed out.
+
+It is fenced by itself. The plus keeps SQLite from looking through all that is under the lease.
+"""
+ADD_ENDS = "/* add_ends */ INSERT INTO ends SELECT ended, place FROM jobs WHERE place BETWEEN ? AND ?"
+ADD_END = "/* add_end */ INSERT INTO ends VALUES (?, ?)"
+DROP_END = "/* drop_end */ DELETE FROM ends WHERE number = (SELECT ended FROM jobs WHERE place = ?)"
 PUT_LETTER = "/* put_letter */ UPDATE jobs SET dead_stream = ?, dead_letter = ? WHERE place = ?"
 
 # ---- windows, outcomes, schedules
@@ -188,13 +203,12 @@ TAKE_DELAYED = (
     " ORDER BY run_at, place LIMIT :limit"
 )
 TAKE_FINISHED = (
-    f"/* take_finished */ SELECT {JOB} FROM jobs WHERE queue = :queue AND state = :state AND ended IS NOT NULL"
-    " AND (:event IS NULL OR event = :event) ORDER BY ended LIMIT :limit"
+    f"/* take_finished */ SELECT {JOB} FROM ends CROSS JOIN jobs USING (place) WHERE number BETWEEN :first AND :last"
+    " AND state = :state AND (:event IS NULL OR event = :event) ORDER BY number LIMIT :limit"
 )
 FIRST_ENDS = (
-    "/* first_ends */ SELECT place, serial, CAST(coalesce(finished_at, 0) AS INTEGER) FROM jobs"
-    " WHERE queue = ? AND state = ? AND ended IS NOT NULL"
-    " ORDER BY ended LIMIT ?"
+    "/* first_ends */ SELECT place, serial, CAST(coalesce(finished_at, 0) AS INTEGER) FROM ends CROSS JOIN jobs"
+    " USING (place) WHERE number BETWEEN ? AND ? AND state = ? ORDER BY number LIMIT ?"
 )
 
 # ---- read
@@ -227,7 +241,7 @@ LIST_ACTIVE = (
 )
 LIST_FINISHED = (
     f"/* list_finished */ SELECT {JOB} FROM jobs WHERE place IN ("
-    f" SELECT place FROM jobs WHERE queue = :queue AND state = :state AND ended IS NOT NULL AND {_PAGE})"
+    f" SELECT place FROM ends WHERE number BETWEEN :first AND :last AND {_PAGE})"
     " ORDER BY place DESC"
 )
 LIST_LINES = (

@@ -39,7 +39,7 @@ CHECKPOINT_PAGES = 1000
 """How many pages, about, go into the log between two checkpoints."""
 LONG_PAGES = 2500
 """A log of more pages than this is started anew, though writers have to wait a moment for that."""
-_PAGES_A_COMMIT, _ROWS_A_PAGE = 6, 4
+_PAGES_A_COMMIT, _ROWS_A_PAGE = 6, 8
 _GROWTH_BYTES, _COMMITS_A_LOOK = 4 << 20, 8
 """Large payloads are many pages a row, so the file is looked at as well, every so many commits."""
 _BRIEF_PAGES, _PASSES = 6000, 4

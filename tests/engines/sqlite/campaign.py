@@ -35,7 +35,8 @@ QUEUE = "q"
 LEASE_MS = 60_000
 POINTS = (
     *("begin", "get_queue", "put_queue", "add_job", "find_jobs", "find_due", "put_due", "get_replay", "put_replay"),
-    *("find_waiting", "put_lease", "put_claim", "get_runs", "put_end", "put_job", "drop_leases", "note_job"),
+    *("find_waiting", "add_lease", "keep_lease", "put_claim", "get_runs", "put_end", "add_ends", "put_letter"),
+    *("put_job", "put_payload", "add_end", "drop_leases", "note_job"),
     *("put_heard", "add_line", "put_window", "end_windows", "put_schedule", "put_outcome", "drop_job", "drop_replays"),
     *("note_checkpoint", "checkpoint", "commit", "commit", "answer", "answer"),
 )
@@ -102,7 +103,7 @@ class Worker:
         window = Window(f"{self.name}-{turn // 2}", Edge.LEADING, 3_600_000)
         entries: list[Emission | Plan] = [
             Emission("send", ids[0], awaited=turn % 2 == 0),
-            Emission("send", ids[1], delay_ms=turn % 3),
+            Emission("send", ids[1], b'"%s"' % (b"x" * 2000), delay_ms=turn % 3),
             Emission("send", ids[2], priority=turn % 2),
             Emission("send", f"{self.name}-again", b"[%d]" % turn, awaited=turn % 2 == 1),
             Emission("once", f"{self.name}-once-{turn}", window=window),

@@ -25,12 +25,19 @@ def judge(path: Path, journal: Sequence[str], queue: str) -> str | None:
         windows = {row[0] for row in file.execute("SELECT key FROM windows")}
         kept_serials = {row[0] for row in file.execute("SELECT serial FROM jobs")}
         logged = {row[0] for row in file.execute("SELECT DISTINCT serial FROM logs")}
+        ends = file.execute("SELECT number, place FROM ends").fetchall()
+        ended = file.execute("SELECT ended, place FROM jobs WHERE ended IS NOT NULL").fetchall()
+        payloads = file.execute("SELECT count(*) FROM payloads LEFT JOIN jobs ON place = job WHERE place IS NULL")
+        if orphans := payloads.fetchone()[0]:
+            return f"{orphans} payloads of jobs that are gone"
         leases = file.execute("SELECT count(*) FROM jobs WHERE lease IS NOT NULL").fetchone()[0]
     number_of = Counter(states.values())
     if tuple(counted) != tuple(number_of[state] for state in State):
         return f"the queue counts {counted}, and holds {number_of}"
     if left := [id for id, state in states.items() if state in LIVE]:
         return f"never run to an end: {left}"
+    if set(ends) != set(ended) or len(ends) != sum(number_of[state] for state in FINISHED):
+        return f"the ends are {ends}, and those of the jobs {ended}"
     if leases:
         return f"{leases} jobs are still under a lease"
     if logged - kept_serials:

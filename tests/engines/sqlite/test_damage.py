@@ -204,8 +204,8 @@ async def test_a_damaged_file_is_refused_with_what_to_do(url: str) -> None:
 @pytest.mark.parametrize(
     ("pragma", "match"),
     [
-        (f"user_version = {opening.SCHEMA + 1}", r"newer than 1; upgrade taskmanager"),
-        ("user_version = 0", r"older than 1 .*begin anew"),
+        (f"user_version = {opening.SCHEMA + 1}", r"newer than 2; upgrade taskmanager"),
+        ("user_version = 0", r"older than 2 .*begin anew"),
         ("application_id = 7", r"another program; name a file of its own"),
     ],
 )

@@ -18,7 +18,7 @@ TEXTS = {
     if name.isupper() and isinstance(text, str) and text.startswith("/* ")
 }
 WRITES_OR_READS = [name for name, text in TEXTS.items() if re.search(r"SELECT|UPDATE|DELETE|INSERT", text)]
-NAMED = ("queue", "state", "now", "low", "high", "limit", "depth", "event", "id")
+NAMED = ("queue", "state", "now", "low", "high", "first", "last", "limit", "depth", "event", "id")
 SORTS = {"FIND_LAPSED", "LIST_RECENT", "LIST_WAITING", "LIST_DELAYED", "LIST_ACTIVE", "LIST_FINISHED"}
 """What sorts: the claims of leases that ran out, and a page of a list, of which it keeps no more than the page."""
 
@@ -41,6 +41,13 @@ def test_no_statement_looks_through_a_table(name: str, file: sqlite3.Connection)
     looked_through = [step for step in plan for table in tables if step.startswith(f"SCAN {table}")]
     assert looked_through == (["SCAN queues USING INDEX sqlite_autoindex_queues_1"] if name == "LIST_QUEUES" else [])
     assert any("TEMP B-TREE" in step for step in plan) == (name in SORTS)
+
+
+@pytest.mark.parametrize("name", ["PUT_CLAIM", "PUT_END", "ADD_ENDS"])
+def test_what_is_written_of_a_stretch_looks_at_no_row_beside_it(name: str, file: sqlite3.Connection) -> None:
+    text = TEXTS[name]
+    plan = [row[3] for row in file.execute(f"EXPLAIN QUERY PLAN {text}", [None] * text.count("?"))]
+    assert plan == ["SEARCH jobs USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"]
 
 
 def test_the_states_that_statements_and_indexes_name_are_the_states_of_the_house(file: sqlite3.Connection) -> None:

@@ -191,8 +191,10 @@ def _is_name(value: str) -> bool:
 
 
 def _check_text(value: object, what: str) -> str:
-    if isinstance(value, str) and 0 < len(value) <= _ID_LENGTH and _UNSPEAKABLE.search(value) is None:
-        return str.__str__(value)
+    if isinstance(value, str) and 0 < len(value) <= _ID_LENGTH:
+        text = str.__str__(value)
+        if text.isprintable() or _UNSPEAKABLE.search(text) is None:  # the first is far cheaper, and mostly enough
+            return text
     raise UsageError(
         f"{what} must be 1-{_ID_LENGTH} characters without control characters or lone surrogates, got {value!r}"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -292,6 +293,20 @@ async def test_an_outcome_that_outlived_its_job_can_still_be_awaited(world: Worl
     answer = await world.control(Await(ref("x", serial)))
     assert answer.job is not None
     assert answer.job.result == b"42"
+
+
+async def test_who_awaits_a_job_that_has_ended_changes_nothing_else_of_it(world: World) -> None:
+    await world.add("x")
+    claim = await world.take()
+    world.advance(5)
+    await world.settle(Settlement(claim.number, replace(completed(), max_attempts=1)))
+    before = await world.job()
+    assert len(before.attempts) == 1
+    await world.control(Await(ref("x", claim.serial)))
+    assert await world.job() == replace(before, awaited=True)
+    kept = await world.engine.get(QUEUE, ref("x", claim.serial))
+    assert kept is not None
+    assert kept.attempts == before.attempts
 
 
 @pytest.mark.parametrize("command", [Promote, Requeue, Delete, Await])

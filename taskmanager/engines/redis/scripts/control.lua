@@ -131,8 +131,11 @@ function commands.await()
   if job then
     local key, changed = JOB .. first, not job.awaited
     call('HSET', key, 'awaited', '1')
-    make_rare(job)
-    if FINAL[job.state] then keep_outcome(key, first, job.serial) end
+    if FINAL[job.state] then
+      keep_outcome(key, first, job.serial)
+    else
+      make_rare(job)
+    end
     show(key, first)
     return nil, 0, changed
   end

@@ -12,7 +12,9 @@ end
 local function end_lease(worker)
   if call('EXISTS', HELD .. worker, REAPED .. worker) > 0 then return end
   call('ZREM', LEASES, worker)
-  for _, priority in ipairs(lines) do call('XGROUP', 'DELCONSUMER', LINE .. priority, GROUP, worker) end
+  for _, priority in ipairs(lines) do -- (where somebody deleted the group, there is no consumer either)
+    redis.pcall('XGROUP', 'DELCONSUMER', LINE .. priority, GROUP, worker)
+  end
 end
 
 -- The claim numbers in `key` that are not among ARGV[first...], ascending.
@@ -43,7 +45,12 @@ local function hand_again(jobs, key, first, limit)
   for place, number in ipairs(numbers) do
     if place > limit then return false end
     local id = claimed_id(call('HGET', key, int(number)))
-    as_claim(jobs, number, id, call('HMGET', JOB .. id, unpack(CLAIM_FIELDS)))
+    local f = call('HMGET', JOB .. id, unpack(CLAIM_FIELDS))
+    if f[1] then
+      as_claim(jobs, number, id, f)
+    else
+      call('HDEL', key, int(number)) -- somebody deleted the job
+    end
   end
   return true
 end

@@ -51,8 +51,10 @@ local function make_due(facts)
     local id = string.sub(one, 17)
     local job = call('HMGET', JOB .. id, 'priority', 'event')
     call('ZREM', DELAYED_SET, one)
-    line_up(id, job[1] or '0')
-    append(facts, DUE, job[2], id, '')
+    if job[2] then -- else somebody deleted the record
+      line_up(id, job[1] or '0')
+      append(facts, DUE, job[2], id, '')
+    end
   end
 end
 

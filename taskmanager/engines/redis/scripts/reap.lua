@@ -22,15 +22,13 @@ for _, owner in ipairs(call('ZRANGEBYSCORE', LEASES, '-inf', NOW)) do
   end
 end
 table.sort(lapsed, function(one, other) return one.number < other.number end)
-local room = limit - #jobs / 14
-for place, one in ipairs(lapsed) do
-  if place > room then
-    more = true
-    break
-  end
+
+-- One job of a lease that has run out.
+local function take_over(one)
   local number, id, key = int(one.number), one.id, JOB .. one.id
   local f = call('HMGET', key, 'order', 'priority', 'losses', 'cancel', 'run')
   call('HDEL', one.key, number)
+  if not f[1] then return end_lease(one.owner) end -- somebody deleted the job
   call('XCLAIM', LINE .. (f[2] or '0'), GROUP, worker, 0, f[1] .. '-0', 'JUSTID')
   if f[4] then call('SREM', MARKS, number) end
   end_lease(one.owner)
@@ -39,6 +37,15 @@ for place, one in ipairs(lapsed) do
   call('HSET', key, 'run', run_of(int(claims), int(started_of(f[5]))), 'reaped', '1', 'rare', '1')
   call('HSET', REAPED .. worker, claims, rare_claim(id))
   as_claim(jobs, claims, id, call('HMGET', key, unpack(CLAIM_FIELDS)))
+end
+
+local room = limit - #jobs / 14
+for place, one in ipairs(lapsed) do
+  if place > room then
+    more = true
+    break
+  end
+  take_over(one)
 end
 keep_lease(worker, lease)
 save()

@@ -21,13 +21,14 @@ local function remove_finished(state, entry)
   local f = call('HMGET', JOB .. id, 'serial', 'rare')
   if f[2] then return forget(fetch(id)) end
   leave(FINISHED .. state, entry[1])
-  remove_plain(id, f[1])
+  if f[1] then remove_plain(id, f[1]) end -- else somebody deleted the record
 end
 
 -- A waiting or delayed job, which is cancelled thereby. What only it knows of itself goes with the others of its kind.
 local function remove_standing(id, facts)
   local f = call('HMGET', JOB .. id, 'serial', 'emission', 'state', 'order', 'priority', 'event', 'opens', 'schedule',
     'awaited', 'aside')
+  if not f[1] then return end -- somebody deleted the record: who claims its place passes over it
   if f[7] or f[8] or f[9] or f[10] then return cancel_standing(fetch(id), DELETED, facts, true) end
   append(facts, CANCELLED_STEP, f[6], id, '{"reason":"' .. DELETED .. '"}')
   local emission = f[2] or f[1]

@@ -79,12 +79,18 @@ local function write_plain(name, unstarted, result, form)
   ends = ends + 1
   local order = int(ends)
   if result == '' and unstarted == '0' and form.max_attempts == 1 then
-    call('HSET', key, 'state', COMPLETED, 'order', order, 'finished', NOW)
+    if call('HSET', key, 'state', COMPLETED, 'order', order, 'finished', NOW) > 1 then
+      call('DEL', key) -- somebody deleted the record of a job that ran
+      return name
+    end
   else
     local fields = { 'state', COMPLETED, 'order', order, 'finished', NOW, 'max', int(form.max_attempts) }
     if result ~= '' then append(fields, 'result', result) end
     if unstarted ~= '0' then append(fields, 'unstarted', unstarted) end
-    call('HSET', key, unpack(fields))
+    if call('HSET', key, unpack(fields)) == #fields / 2 then
+      call('DEL', key)
+      return name
+    end
   end
   call('XADD', FINISHED .. COMPLETED, order .. '-0', 'id', id, 'at', NOW)
   return name
@@ -96,6 +102,7 @@ local function write(claim, unstarted, result, form, name, is_reaped)
   local key = JOB .. id
   local f = call('HMGET', key, 'event', 'attempt', 'serial', 'emission', 'order', 'priority', 'run', 'runs',
     'cancel', 'next', 'awaited', 'schedule', 'opens', 'losses', 'failures', 'worker', 'error', 'data')
+  if not f[3] then return '-' end -- somebody deleted the record of a job that ran
   f[2] = int(attempt_of(f[2], f[7]))
   local to, step, reason, how, letter = form.to, form.kind, form.reason, 0, form.dead_letter
   if not FINAL[to] then
@@ -157,7 +164,12 @@ end
 -- to look for each entry that it is to delete.
 local function clear(line, entries)
   call('XACK', line, GROUP, unpack(entries))
-  local eldest = call('XPENDING', line, GROUP)[2]
+  local pending = redis.pcall('XPENDING', line, GROUP)
+  if pending.err then -- somebody deleted the group: the next claim makes another
+    call('XDEL', line, unpack(entries))
+    return
+  end
+  local eldest = pending[2]
   if not eldest then
     local delivered = string.match(call('XINFO', 'GROUPS', line)[1][8], '^%d+')
     call('XTRIM', line, 'MINID', int(tonumber(delivered) + 1))

@@ -4,7 +4,7 @@
 local function populations()
   local waiting, active = aside, -aside
   for _, priority in ipairs(lines) do
-    local pending = call('XPENDING', LINE .. priority, GROUP)[1]
+    local pending = redis.pcall('XPENDING', LINE .. priority, GROUP)[1] or 0 -- none where somebody deleted the group
     active = active + pending
     waiting = waiting + call('XLEN', LINE .. priority) - pending
   end

@@ -47,7 +47,7 @@ class Alarm:
         assert sleeper is not None
         asked = sleeper.cancelling()
         try:
-            return await (await self._connection.engine()).wait(seen, until)
+            return await (self._connection.opened or await self._connection.engine()).wait(seen, until)
         except asyncio.CancelledError:
             # A ring cancels the sleep, as asyncio.timeout does; any other cancellation is meant for the duty itself.
             if self._rung and sleeper.cancelling() == asked + 1:

@@ -7,10 +7,11 @@ job is somebody else's and nothing of this run was written.
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from taskmanager.engine import Batch, Settled, Settlement
+from taskmanager.engine import Batch, Engine, Settled, Settlement
 from taskmanager.gather import Gatherer
 from taskmanager.resend import resend
 
@@ -64,12 +65,11 @@ class Settler:
         batch = Batch(worker.name, number)
         settlements = [end.settlement for end in ended]
 
-        async def settle() -> Settled:
-            engine = await worker.connection.engine()
-            return await engine.settle(queue, worker.name, settlements, batch, worker.settings.transient)
+        def settle(engine: Engine) -> Awaitable[Settled]:
+            return engine.settle(queue, worker.name, settlements, batch, worker.settings.transient)
 
         try:
-            answer = await resend(settle, worker.runtime.rng, for_s=None)
+            answer = await resend(worker.connection, settle, worker.runtime.rng, for_s=None)
         except Exception:
             # The leases of these jobs will run out and they will run again; the worker itself goes on.
             log.exception("%d job(s) of queue %r could not be settled", len(ended), queue)

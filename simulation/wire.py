@@ -150,21 +150,22 @@ class Exchange:
         """Records what an answer tells, and wakes whom it concerns."""
         if not isinstance(answer, Answer):
             return
-        if answer.facts or _HAS_NEWS.get(type(answer), _always)(answer):
+        facts, waiters = answer.facts, self.waiters
+        if facts or _HAS_NEWS.get(type(answer), _always)(answer):
             self.loop.stir(owner)
         if queue is None or answer.replayed:
             return
-        if answer.facts:
-            self.record(answer.facts)
-        self.waiters.tell(queue, answer.tide, answer.due_at)
-        if not self.waiters.awaited:
+        if facts:
+            self.record(facts)
+        waiters.tell(queue, answer.tide, answer.due_at)
+        if not waiters.awaited:
             return
-        for fact in answer.facts:
+        for fact in facts:
             if fact.kind in _ENDS and fact.job_id is not None:
-                self.waiters.ended(queue, fact.job_id)
+                waiters.ended(queue, fact.job_id)
         if isinstance(answer, Controlled) and answer.job is not None:
             # A follow-up that a cancel drops ends without a step.
-            self.waiters.ended(queue, answer.job.id)
+            waiters.ended(queue, answer.job.id)
 
     async def begin(self, simulated: bool) -> None:
         """Opens the store, which the first time forgets whom it answered: an earlier world's callers had our names."""

@@ -99,7 +99,7 @@ class Fetcher:
         # Who wakes for one queue looks at all of them before its first turn, and again before its second: more may have
         # come while the first claim was under way.
         self._glances = 2
-        until = min(self._due.values(), default=None)
+        until = min(self._due.values()) if self._due else None
         changed = await self._alarm.sleep(self._tides, until)
         if changed is None:
             return

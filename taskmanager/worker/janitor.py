@@ -56,6 +56,7 @@ class Janitor:
         self._worker = worker
         self._alarm = Alarm(worker.connection)
         self._agenda = Agenda()
+        self._advances, self._reaps = self._agenda.says(ADVANCE), self._agenda.says(REAP)
         self._until: int | None = None
         self._pruned_at: dict[str, int] = {}
         self._broken_until: dict[str, int] = {}
@@ -69,9 +70,12 @@ class Janitor:
         if schedule_at is not None and queue in self._broken_until:
             # Never longer than a pause from now: the clock may have been set back since.
             schedule_at = max(schedule_at, min(self._broken_until[queue], answer.now + _BROKEN_MS))
-        self._plan(ADVANCE, queue, schedule_at)
-        if not isinstance(answer, (Advanced, Pruned)):
-            # Those two do not say who asks, so the lease they name may be our own.
+        # Most answers name what the last one did, and for that we wake already.
+        if self._advances.get(queue) != schedule_at:
+            self._plan(ADVANCE, queue, schedule_at)
+        if isinstance(answer, (Advanced, Pruned)):
+            return  # they end no job, and do not say who asks, so the lease they name may be our own
+        if self._reaps.get(queue) != answer.lease_at:
             self._plan(REAP, queue, answer.lease_at)
         if not answer.replayed and (isinstance(answer, Settled) or answer.facts):
             self._count_ends(queue, answer)
@@ -132,8 +136,8 @@ class Janitor:
         self._wake_for(prune_at)
 
     def _plan(self, duty: Duty, queue: str, moment: int | None) -> None:
-        """What an answer names. Most name what the last one did, and for that we wake already."""
-        if self._agenda.put(duty, queue, moment) and moment is not None:
+        self._agenda.put(duty, queue, moment)
+        if moment is not None:
             self._wake_for(moment)
 
     def _wake_for(self, moment: int) -> None:

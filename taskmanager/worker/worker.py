@@ -184,7 +184,8 @@ class Worker:
     @property
     def free(self) -> int:
         """Slots without a job."""
-        return self.settings.concurrency - self.in_hand + min(self._settling, self._most_freed)
+        free = self.settings.concurrency - self.in_hand
+        return free + min(self._settling, self._most_freed) if self._most_freed else free
 
     def holds(self, queue: str) -> tuple[int, ...]:
         """The claims in our hands, running, being settled, or reaped."""

@@ -43,15 +43,18 @@ class Agenda:
 
     def first(self) -> int | None:
         """The next moment of all."""
-        return min([min(moments.values()) for moments in self._moments.values() if moments], default=None)
+        first: int | None = None
+        for moments in self._moments.values():
+            if moments and (first is None or min(moments.values()) < first):
+                first = min(moments.values())
+        return first
 
     def take(self, now: int) -> list[tuple[Duty, str]]:
         """What is due by now; it is no longer on the agenda."""
         due: list[tuple[Duty, str]] = []
         for duty, moments in self._moments.items():
-            if moments:
-                come = [queue for queue, moment in moments.items() if moment <= now]
-                for queue in come:
+            for queue, moment in tuple(moments.items()):
+                if moment <= now:
                     del moments[queue]
                     due.append((duty, queue))
         return due

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("taskmanager")
 
+_tuple = tuple.__new__  # builds a NamedTuple in half the time
 _MOST = 200
 """How many settlements one call carries, lest it hold a store up."""
 
@@ -62,7 +63,7 @@ class Settler:
     async def _send_one(self, queue: str, ended: list[Ended]) -> None:
         worker = self._worker
         number = self._numbers[queue] = self._numbers.get(queue, 0) + 1
-        batch = Batch(worker.name, number)
+        batch = _tuple(Batch, (worker.name, number))
         settlements = [end.settlement for end in ended]
 
         def settle(engine: Engine) -> Awaitable[Settled]:

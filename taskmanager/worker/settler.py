@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable
+from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -34,17 +35,18 @@ class Ended(NamedTuple):
 
 
 class Settler:
-    """One sender a queue; see the module's law."""
+    """One sender a queue, in a copy of `context`; see the module's law."""
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: Worker, context: Context) -> None:
         self._worker = worker
+        self._context = context
         self._gatherers: dict[str, Gatherer[Ended]] = {}
         self._numbers: dict[str, int] = {}
 
     def put(self, queue: str, ended: Ended) -> None:
         gatherer = self._gatherers.get(queue)
         if gatherer is None:
-            gatherer = self._gatherers[queue] = Gatherer(partial(self._send, queue))
+            gatherer = self._gatherers[queue] = Gatherer(partial(self._send, queue), self._context)
         gatherer.put(ended)
 
     async def flush(self) -> None:

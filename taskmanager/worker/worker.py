@@ -76,7 +76,7 @@ class Worker:
         self._hurried = asyncio.Event()
         self._duties: list[asyncio.Task[None]] = []
         self.executor = Executor(self)
-        self.settler = Settler(self)
+        self.settler = Settler(self, Context())
         self.journal = JournalSender(self)
         self.fetcher = Fetcher(self)
         self.keeper = Keeper(self)
@@ -89,6 +89,7 @@ class Worker:
     async def start(self, base: Context) -> None:
         """Registers the schedules of the handlers and begins to serve; handlers run in copies of `base`."""
         self._slots = Slots(self.executor.run, base)
+        self.settler = Settler(self, base)
         for queue in self.app.served_queues():
             self._serve(queue)
         await self._register_schedules(tuple(self.app.registry))

@@ -151,7 +151,7 @@ class Exchange:
         if not isinstance(answer, Answer):
             return
         facts, waiters = answer.facts, self.waiters
-        if facts or _HAS_NEWS.get(type(answer), _always)(answer):
+        if facts or (has_news := _HAS_NEWS.get(type(answer))) is None or has_news(answer):
             self.loop.stir(owner)
         if queue is None or answer.replayed:
             return
@@ -254,10 +254,6 @@ class Exchange:
 
     def submit(self, call: _Call) -> None:
         (self._asked if at_the_controls.get() else self._own).append(call)
-
-
-def _always(answer: Any) -> bool:
-    return True
 
 
 _HAS_NEWS: dict[type[Answer], Callable[[Any], bool]] = {

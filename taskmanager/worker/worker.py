@@ -251,7 +251,7 @@ class Worker:
 
     def notice(self, queue: str, answer: Answer) -> None:
         """Every answer: subscribers hear what happened, the janitor what is next."""
-        if self.app.observers:
+        if self.app.observers.callbacks:
             self.client.notice(answer)
         self.janitor.learn(queue, answer)
         now, tide, born = self._tides.get(queue, (0, 0, answer.born))

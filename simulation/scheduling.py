@@ -42,6 +42,8 @@ class SchedulingLoop(RefusingLoop):
         super().__init__()
         self.clock = clock
         self._timers = Timers(clock.offset_us)
+        self.stir = self._timers.stir
+        """Something happened that is not a pulse, by its source or somebody outside: the next beat of pulses counts."""
         self._real_timers: list[tuple[float, int, asyncio.TimerHandle]] = []
         self._real_number = 0
         self._clock_resolution = 1e-6
@@ -170,10 +172,6 @@ class SchedulingLoop(RefusingLoop):
     def forget(self, key: Hashable) -> None:
         """Ends a key's grid: its next pulse starts a new one."""
         self._timers.forget(key)
-
-    def stir(self, source: object = None) -> None:
-        """Something happened that is not a pulse, by `source` or somebody outside: the next beat of pulses counts."""
-        self._timers.stir(source)
 
     @property
     def fold(self) -> bool:

@@ -147,7 +147,7 @@ class Timers:
 
     # ---- pulses
 
-    def stir(self, source: object) -> None:
+    def stir(self, source: object = None) -> None:
         """A call of `source` (None: somebody outside) changed something, or the clock jumped."""
         self.stirs += 1
         self.calls += 1

@@ -35,7 +35,7 @@ class Client:
 
     def notice(self, answer: Answer) -> None:
         """Tells subscribers what a call of ours caused."""
-        if self.app.observers:
+        if self.app.observers.callbacks:
             self.app.observers.tell(answer.facts)
 
     def emit(self, queue: str, entry: Emission | Plan) -> Emitting[JobHandle]:

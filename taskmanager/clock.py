@@ -57,8 +57,9 @@ def datetime_of(ms: int) -> datetime:
 
 def iso(ms: int) -> str:
     """A moment as ISO 8601 in UTC: `2026-03-29T01:00:00Z`, with milliseconds only where there are any."""
-    utc = _WALL_EPOCH + timedelta(milliseconds=ms)
-    return utc.isoformat(timespec="milliseconds" if ms % 1000 else "seconds") + "Z"
+    seconds, rest = divmod(ms, 1000)
+    utc = _WALL_EPOCH + timedelta(0, seconds, rest * 1000)
+    return (utc.isoformat(timespec="milliseconds") if rest else utc.isoformat()) + "Z"
 
 
 def duration_ms(value: object, field: str) -> int:

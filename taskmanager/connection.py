@@ -10,22 +10,23 @@ from taskmanager.engine import Engine
 class Connection:
     """Opens its engine once, however many ask at the same time; after `close` the next who asks opens it again."""
 
-    __slots__ = ("_engine", "_open", "_opening", "_simulated")
+    __slots__ = ("_engine", "_opening", "_simulated", "opened")
 
     def __init__(self, engine: Engine, *, simulated: bool = False) -> None:
         self._engine = engine
         self._simulated = simulated
-        self._open = False
+        self.opened: Engine | None = None
+        """The engine while it is open: who calls often need not await what is there."""
         self._opening: asyncio.Future[None] | None = None
 
     async def engine(self) -> Engine:
-        if not self._open:
+        if self.opened is None:
             await self._open_once()
         return self._engine
 
     async def close(self) -> None:
-        if self._open:
-            self._open = False
+        if self.opened is not None:
+            self.opened = None
             await self._engine.close()
 
     async def _open_once(self) -> None:
@@ -33,4 +34,4 @@ class Connection:
         if self._opening is None or self._opening.done():
             self._opening = asyncio.ensure_future(self._engine.open(simulated=self._simulated))
         await asyncio.shield(self._opening)
-        self._open = True
+        self.opened = self._engine

@@ -258,10 +258,7 @@ class Inspector:
         return answer
 
     async def _ask(self, call: Callable[[Engine], Awaitable[T]]) -> T:
-        async def ask() -> T:
-            return await call(await self._connection.engine())
-
-        return await resend(ask, self._rng)
+        return await resend(self._connection, call, self._rng)
 
     async def _emission_of(self, after: Which | JobRecord | None, queue: str) -> int | None:
         if after is None:

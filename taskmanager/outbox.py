@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from taskmanager.clock import monotonic
 from taskmanager.connection import Connection
-from taskmanager.engine import DUE_LIMIT, Answer, Batch, Enqueued, Verdict
+from taskmanager.engine import DUE_LIMIT, Answer, Batch, Verdict
 from taskmanager.errors import EngineLocked, EngineUnavailable, TaskManagerError
 from taskmanager.gather import Gatherer
 from taskmanager.job import Emission, Plan
@@ -76,13 +76,11 @@ class Outbox:
         entries = [entry for parcel in parcels for entry in parcel.entries]
         self._number += 1
         batch = Batch(self._caller, self._number)
-
-        async def enqueue() -> Enqueued:
-            return await (await self._connection.engine()).enqueue(self._queue, entries, batch)
-
         given_up = self._give_up_in_time(parcels)
         try:
-            answer = await resend(enqueue, self._rng)
+            answer = await resend(
+                self._connection, lambda engine: engine.enqueue(self._queue, entries, batch), self._rng
+            )
         except TaskManagerError as error:
             self._locked = error if isinstance(error, EngineLocked) else None
             log.error("%d emission(s) to queue %r could not be sent: %s", len(entries), self._queue, error)

@@ -14,6 +14,8 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from taskmanager.clock import monotonic
+from taskmanager.connection import Connection
+from taskmanager.engine import Engine
 from taskmanager.errors import EngineUnavailable
 
 T = TypeVar("T")
@@ -26,13 +28,14 @@ _LONGEST_WAIT_S = 2.0
 
 
 async def resend(
-    call: Callable[[], Awaitable[T]],
+    connection: Connection,
+    call: Callable[[Engine], Awaitable[T]],
     rng: random.Random,
     *,
     for_s: float | None = RESEND_S,
     is_over: Callable[[], bool] = lambda: False,
 ) -> T:
-    """The answer of `call()`, repeated while it raises `EngineUnavailable`, for `for_s` seconds in all.
+    """The answer of `call`, repeated while the engine is unavailable, for `for_s` seconds in all.
 
     It is given up sooner where `is_over()`: nobody needs the answer any more.
     """
@@ -40,7 +43,7 @@ async def resend(
     wait_s = _FIRST_WAIT_S
     while True:
         try:
-            return await call()
+            return await call(connection.opened or await connection.engine())
         except EngineUnavailable as error:
             if is_over():
                 raise

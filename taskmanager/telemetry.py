@@ -25,11 +25,9 @@ class Observers:
     """Who wants to hear of which kind of step."""
 
     def __init__(self) -> None:
-        self._callbacks: dict[Kind, list[Callback]] = {}
+        self.callbacks: dict[Kind, list[Callback]] = {}
+        """Empty while nobody listens, which is looked at for each answer and each run."""
         self._running: set[asyncio.Future[Any]] = set()
-
-    def __bool__(self) -> bool:
-        return bool(self._callbacks)
 
     def add(self, kind: str, callback: Callback) -> Callable[[], None]:
         """Subscribes; what it returns unsubscribes (and may be called twice)."""
@@ -38,20 +36,20 @@ class Observers:
         if not callable(callback):
             raise UsageError(f"callback must be callable, got {callback!r}")
         kind = Kind(kind)
-        subscribers = self._callbacks.setdefault(kind, [])
+        subscribers = self.callbacks.setdefault(kind, [])
         subscribers.append(callback)
 
         def remove() -> None:
             if callback in subscribers:
                 subscribers.remove(callback)
-            if not subscribers and self._callbacks.get(kind) is subscribers:
-                del self._callbacks[kind]
+            if not subscribers and self.callbacks.get(kind) is subscribers:
+                del self.callbacks[kind]
 
         return remove
 
     def tell(self, facts: Iterable[Fact]) -> None:
         for fact in facts:
-            for callback in tuple(self._callbacks.get(fact.kind, ())):
+            for callback in tuple(self.callbacks.get(fact.kind, ())):
                 self._call(callback, Step(fact))
 
     def _call(self, callback: Callback, step: Step) -> None:

@@ -31,6 +31,7 @@ class WallPattern:
     """The matches of a pattern's fields over wall seconds, up to the end of the year 9999."""
 
     fields: Fields
+    is_daily: bool = field(repr=False, compare=False)
     months: dict[tuple[int, int, int], tuple[int, ...]] = field(repr=False, compare=False)
     first_time: int = field(repr=False, compare=False)
     times: int = field(repr=False, compare=False)
@@ -45,6 +46,7 @@ class WallPattern:
         }
         return WallPattern(
             fields=fields,
+            is_daily=all(len(days) == length for (_, _, length), days in months.items()),
             months=months,
             first_time=fields.hours[0] * 3600 + fields.minutes[0] * 60 + fields.seconds[0],
             times=len(fields.hours) * len(fields.minutes) * len(fields.seconds),
@@ -60,12 +62,11 @@ class WallPattern:
         number, second = divmod(max(wall, _FIRST_DAY * _DAY), _DAY)
         if number > _LAST_DAY:
             return None
-        day = date.fromordinal(number + _EPOCH_DAY)
-        if self._matches_day(day):
+        if self.is_daily or self._matches_day(date.fromordinal(number + _EPOCH_DAY)):
             time = self._time_from(second)
             if time is not None:
                 return number * _DAY + time
-        next_day = self._day_after(day)
+        next_day = self._day_after(date.fromordinal(number + _EPOCH_DAY))
         return None if next_day is None else next_day * _DAY + self.first_time
 
     def count(self, start: int, end: int) -> int:

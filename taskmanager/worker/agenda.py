@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import IntEnum, auto
 
 
@@ -24,16 +25,16 @@ class Agenda:
     def __init__(self) -> None:
         self._moments: dict[Duty, dict[str, int]] = {duty: {} for duty in Duty}
 
-    def put(self, duty: Duty, queue: str, moment: int | None) -> bool:
-        """The duty is next due then; None: not before somebody says so. Says whether that is news."""
-        moments = self._moments[duty]
-        if moments.get(queue) == moment:
-            return False
+    def says(self, duty: Duty) -> Mapping[str, int]:
+        """When the duty is next due, by queue, now and later on."""
+        return self._moments[duty]
+
+    def put(self, duty: Duty, queue: str, moment: int | None) -> None:
+        """The duty is next due then; None: not before somebody says so."""
         if moment is None:
-            del moments[queue]
+            self._moments[duty].pop(queue, None)
         else:
-            moments[queue] = moment
-        return True
+            self._moments[duty][queue] = moment
 
     def hasten(self, duty: Duty, queue: str, moment: int) -> None:
         """The duty is due then at the latest."""
@@ -42,14 +43,18 @@ class Agenda:
 
     def first(self) -> int | None:
         """The next moment of all."""
-        return min([min(moments.values()) for moments in self._moments.values() if moments], default=None)
+        first: int | None = None
+        for moments in self._moments.values():
+            if moments and (first is None or min(moments.values()) < first):
+                first = min(moments.values())
+        return first
 
     def take(self, now: int) -> list[tuple[Duty, str]]:
         """What is due by now; it is no longer on the agenda."""
         due: list[tuple[Duty, str]] = []
         for duty, moments in self._moments.items():
-            come = [queue for queue, moment in moments.items() if moment <= now]
-            for queue in come:
-                del moments[queue]
-                due.append((duty, queue))
+            for queue, moment in tuple(moments.items()):
+                if moment <= now:
+                    del moments[queue]
+                    due.append((duty, queue))
         return due

@@ -15,14 +15,15 @@ _UNAVAILABLE_PAUSE_S = 0.5
 
 
 class Alarm:
-    """One sleeper. A ring while it is awake does nothing: who is awake looks for itself before it sleeps again."""
+    """One duty's sleep. A ring while it is awake does nothing: who is awake looks for itself before it sleeps again."""
 
-    __slots__ = ("_bell", "_connection", "_rung", "_sleeper")
+    __slots__ = ("_bell", "_connection", "_duty", "_rung", "_sleeper")
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._rung = False
         self._bell: asyncio.Future[None] | None = None
+        self._duty: asyncio.Task[object] | None = None
         self._sleeper: asyncio.Task[object] | None = None
 
     def ring(self) -> None:
@@ -43,11 +44,13 @@ class Alarm:
     async def sleep(self, seen: Mapping[str, int], until: int | None) -> Collection[str] | None:
         """The queues whose tide or next due moment changed, none where `until` (engine ms) has come; None if rung."""
         self._rung = False
-        sleeper = self._sleeper = asyncio.current_task()
-        assert sleeper is not None
+        if self._duty is None:
+            self._duty = asyncio.current_task()
+            assert self._duty is not None
+        sleeper = self._sleeper = self._duty
         asked = sleeper.cancelling()
         try:
-            return await (await self._connection.engine()).wait(seen, until)
+            return await (self._connection.opened or await self._connection.engine()).wait(seen, until)
         except asyncio.CancelledError:
             # A ring cancels the sleep, as asyncio.timeout does; any other cancellation is meant for the duty itself.
             if self._rung and sleeper.cancelling() == asked + 1:

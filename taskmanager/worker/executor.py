@@ -135,11 +135,11 @@ class Executor:
     def _start(self, attempt: Attempt) -> None:
         worker, claim = self._worker, attempt.claim
         now = attempt.started_at = worker.runtime.engine_now(attempt.received_at, attempt.received_s)
-        if worker.runtime.observes or worker.app.observers:
+        if worker.runtime.observes or worker.app.observers.callbacks:
             of = (now, STARTED, claim.queue, claim.event, claim.id, claim.attempt, worker.name, None)
             fact = _tuple(Fact, of)
             worker.runtime.observe(fact)
-            if worker.app.observers:
+            if worker.app.observers.callbacks:
                 worker.app.observers.tell((fact,))
 
     def _returned(self, attempt: Attempt, value: Any) -> Outcome:

@@ -16,10 +16,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
 from taskmanager.clock import monotonic
-from taskmanager.engine import Claimed
+from taskmanager.engine import Claimed, Engine
 from taskmanager.errors import EngineUnavailable
 from taskmanager.resend import resend
 from taskmanager.worker.alarm import Alarm
@@ -98,7 +99,7 @@ class Fetcher:
         # Who wakes for one queue looks at all of them before its first turn, and again before its second: more may have
         # come while the first claim was under way.
         self._glances = 2
-        until = min(self._due.values(), default=None)
+        until = min(self._due.values()) if self._due else None
         changed = await self._alarm.sleep(self._tides, until)
         if changed is None:
             return
@@ -147,11 +148,10 @@ class Fetcher:
         worker, settings = self._worker, self._worker.settings
         suspect_losses = max(1, settings.max_stalled - 1)
 
-        async def claim() -> Claimed:
-            engine = await worker.connection.engine()
-            return await engine.claim(queue, worker.name, worker.holds(queue), limit, settings.lease_ms, suspect_losses)
+        def claim(engine: Engine) -> Awaitable[Claimed]:
+            return engine.claim(queue, worker.name, worker.holds(queue), limit, settings.lease_ms, suspect_losses)
 
-        answer = await resend(claim, worker.runtime.rng, for_s=None, is_over=self._is_given_up)
+        answer = await resend(worker.connection, claim, worker.runtime.rng, for_s=None, is_over=self._is_given_up)
         self._tides[queue] = answer.tide
         received_s = monotonic()
         self._heard = (answer.now, received_s)

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
 
 from taskmanager.clock import iso
 from taskmanager.engine import DUE_LIMIT, Advanced, Answer, Claimed, Engine, Pruned, Settled
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from taskmanager.worker.worker import Worker
 
 log = logging.getLogger("taskmanager")
+T = TypeVar("T")
 
 PRUNE_MS = 60_000
 """How often finished jobs are pruned at most, and how long one may stay beyond its retention."""
@@ -54,6 +56,7 @@ class Janitor:
         self._worker = worker
         self._alarm = Alarm(worker.connection)
         self._agenda = Agenda()
+        self._advances, self._reaps = self._agenda.says(ADVANCE), self._agenda.says(REAP)
         self._until: int | None = None
         self._pruned_at: dict[str, int] = {}
         self._broken_until: dict[str, int] = {}
@@ -67,9 +70,12 @@ class Janitor:
         if schedule_at is not None and queue in self._broken_until:
             # Never longer than a pause from now: the clock may have been set back since.
             schedule_at = max(schedule_at, min(self._broken_until[queue], answer.now + _BROKEN_MS))
-        self._plan(ADVANCE, queue, schedule_at)
-        if not isinstance(answer, (Advanced, Pruned)):
-            # Those two do not say who asks, so the lease they name may be our own.
+        # Most answers name what the last one did, and for that we wake already.
+        if self._advances.get(queue) != schedule_at:
+            self._plan(ADVANCE, queue, schedule_at)
+        if isinstance(answer, (Advanced, Pruned)):
+            return  # they end no job, and do not say who asks, so the lease they name may be our own
+        if self._reaps.get(queue) != answer.lease_at:
             self._plan(REAP, queue, answer.lease_at)
         if not answer.replayed and (isinstance(answer, Settled) or answer.facts):
             self._count_ends(queue, answer)
@@ -130,8 +136,8 @@ class Janitor:
         self._wake_for(prune_at)
 
     def _plan(self, duty: Duty, queue: str, moment: int | None) -> None:
-        """What an answer names. Most name what the last one did, and for that we wake already."""
-        if self._agenda.put(duty, queue, moment) and moment is not None:
+        self._agenda.put(duty, queue, moment)
+        if moment is not None:
             self._wake_for(moment)
 
     def _wake_for(self, moment: int) -> None:
@@ -139,26 +145,26 @@ class Janitor:
             self._until = moment
             self._alarm.ring()
 
-    async def _now(self, engine: Engine) -> int:
-        return await resend(engine.now, self._worker.runtime.rng, for_s=None)
+    def _ask(self, call: Callable[[Engine], Awaitable[T]]) -> Awaitable[T]:
+        """Of a store that is away, until it answers."""
+        return resend(self._worker.connection, call, self._worker.runtime.rng, for_s=None)
 
     # ---- schedules
 
     async def _advance(self, queue: str) -> None:
-        engine = await self._worker.connection.engine()
-        now, schedules = await resend(lambda: engine.schedules(queue), self._worker.runtime.rng, for_s=None)
+        now, schedules = await self._ask(lambda engine: engine.schedules(queue))
         for schedule in schedules:
             if schedule.next_at is not None and schedule.next_at > now:
                 self._agenda.hasten(ADVANCE, queue, schedule.next_at)
                 continue
             try:
-                self._worker.notice(queue, await self._advance_one(engine, queue, schedule, now))
+                self._worker.notice(queue, await self._advance_one(queue, schedule, now))
             except Exception:
                 log.exception("schedule %r in queue %r cannot be advanced", schedule.plan.name, queue)
                 self._broken_until[queue] = now + _BROKEN_MS
                 self._agenda.put(ADVANCE, queue, now + _BROKEN_MS)
 
-    async def _advance_one(self, engine: Engine, queue: str, schedule: StoredSchedule, now: int) -> Advanced:
+    async def _advance_one(self, queue: str, schedule: StoredSchedule, now: int) -> Advanced:
         plan = schedule.plan
         timing = timing_of(plan.pattern, plan.timezone)
         if isinstance(timing, Once) and schedule.next_at is None and schedule.place >= timing.at:
@@ -179,12 +185,12 @@ class Janitor:
             for moment in decided.due
         ]
 
-        async def advance() -> Advanced:
-            return await engine.advance(
+        def advance(engine: Engine) -> Awaitable[Advanced]:
+            return engine.advance(
                 queue, plan.name, schedule.revision, decided.place, decided.next_at, occurrences, decided.dropped
             )
 
-        return await resend(advance, self._worker.runtime.rng, for_s=None)
+        return await self._ask(advance)
 
     # ---- lost leases
 
@@ -195,18 +201,17 @@ class Janitor:
 
     async def _reap_in_turn(self, queue: str) -> int:
         worker = self._worker
-        engine = await worker.connection.engine()
         if worker.keeper.is_late:
-            await worker.keeper.beat(engine)
-            now = await self._now(engine)
+            await worker.keeper.beat(await worker.connection.engine())
+            now = await self._ask(lambda engine: engine.now())
             self._agenda.put(REAP, queue, now + round(worker.settings.beat_s * 1000))
             return now
 
-        async def reap() -> Claimed:
-            return await engine.reap(queue, worker.name, worker.holds(queue), DUE_LIMIT, worker.settings.lease_ms)
+        def reap(engine: Engine) -> Awaitable[Claimed]:
+            return engine.reap(queue, worker.name, worker.holds(queue), DUE_LIMIT, worker.settings.lease_ms)
 
         while True:
-            answer = await resend(reap, worker.runtime.rng, for_s=None)
+            answer = await self._ask(reap)
             worker.notice(queue, answer)
             for claim in answer.jobs:
                 log.warning("the lease on job %r in queue %r ran out", claim.id, queue)
@@ -219,8 +224,7 @@ class Janitor:
 
     async def _prune(self, queue: str) -> None:
         worker = self._worker
-        engine = await worker.connection.engine()
-        answer = await resend(lambda: engine.prune(queue, worker.settings.limits), worker.runtime.rng, for_s=None)
+        answer = await self._ask(lambda engine: engine.prune(queue, worker.settings.limits))
         self._pruned_at[queue] = answer.now
         self._room[queue] = _MANY if answer.room is None else answer.room
         if answer.more:

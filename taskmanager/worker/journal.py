@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING, NamedTuple
 
-from taskmanager.engine import Extended, Journal
+from taskmanager.engine import Engine, Extended, Journal
 from taskmanager.errors import TaskManagerError
 from taskmanager.gather import Gatherer
 from taskmanager.job import Claim
@@ -50,12 +51,11 @@ class JournalSender:
         worker = self._worker
         journal = [entry.line for entry in lines]
 
-        async def extend() -> Extended:
-            engine = await worker.connection.engine()
-            return await engine.extend(queue, worker.name, worker.holds(queue), worker.settings.lease_ms, journal)
+        def extend(engine: Engine) -> Awaitable[Extended]:
+            return engine.extend(queue, worker.name, worker.holds(queue), worker.settings.lease_ms, journal)
 
         try:
-            answer = await resend(extend, worker.runtime.rng)
+            answer = await resend(worker.connection, extend, worker.runtime.rng)
         except TaskManagerError as error:
             log.error("%d line(s) of jobs in queue %r could not be stored: %s", len(journal), queue, error)
             for entry in lines:

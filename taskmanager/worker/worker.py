@@ -74,7 +74,7 @@ class Worker:
         self._hurried = asyncio.Event()
         self._duties: list[asyncio.Task[None]] = []
         self.executor = Executor(self)
-        self.settler = Settler(self)
+        self.settler = Settler(self, Context())
         self.journal = JournalSender(self)
         self.fetcher = Fetcher(self)
         self.keeper = Keeper(self)
@@ -87,6 +87,7 @@ class Worker:
     async def start(self, base: Context) -> None:
         """Registers the schedules of the handlers and begins to serve; handlers run in copies of `base`."""
         self._slots = Slots(self.executor.run, base)
+        self.settler = Settler(self, base)
         for queue in self.app.served_queues():
             self._serve(queue)
         await self._register_schedules(tuple(self.app.registry))
@@ -255,7 +256,7 @@ class Worker:
 
     def notice(self, queue: str, answer: Answer) -> None:
         """Every answer: subscribers hear what happened, the janitor what is next."""
-        if self.app.observers:
+        if self.app.observers.callbacks:
             self.client.notice(answer)
         self.janitor.learn(queue, answer)
         now, tide, born = self._tides.get(queue, (0, 0, answer.born))

@@ -208,7 +208,7 @@ def test_nobody_is_kept_who_was_woken_or_gave_up() -> None:
         scene.loop.step()
         await turn()
         assert [task.done() for task in (*waits, *ends)] == [True] * 5
-        assert (scene.waiters._watching, scene.waiters._awaiting) == ({}, {})
+        assert (scene.waiters._watching, scene.waiters.awaited) == ({}, {})
 
     play(test)
 

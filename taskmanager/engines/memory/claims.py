@@ -169,9 +169,10 @@ def _holds_suspect(lease: Lease, suspect_losses: int) -> bool:
 
 def _is_claimable_left(queue: Queue, lease: Lease, suspect_losses: int, now: int) -> bool:
     """Anything but suspects behind the one that the worker holds. What is due but not made so counts."""
-    first = queue.delays.first()
-    if first is not None and first.run_at <= now:
-        return True
+    if queue.delays.heap:
+        first = queue.delays.first()
+        if first is not None and first.run_at <= now:
+            return True
     holds_suspect: bool | None = None
     for job in queue.lines:
         if job.losses < suspect_losses:

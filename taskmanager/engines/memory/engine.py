@@ -167,7 +167,8 @@ class MemoryEngine:
             home, now, facts = self._enter(queue)
             removed, more, next_at, room = prune(home, limits, limit, now)
             answer = self._leave(home, Pruned(now, facts, *home.tail(None), removed, more, next_at, room))
-            self.store.rest(home)
+            if not home.jobs:
+                self.store.rest(home)
             return answer
 
     async def control(

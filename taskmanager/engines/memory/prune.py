@@ -21,8 +21,8 @@ def prune(
 ) -> tuple[int, bool, int | None, int | None]:
     """How many records went, whether more are to go, when the next outlives its time, and the room that is left."""
     removed, more = 0, False
-    moments: list[int] = []
-    rooms: list[int] = []
+    next_at: int | None = None
+    room: int | None = None
     for state, jobs in queue.finished.items():
         bound = limits.get(state)
         if bound is None:
@@ -35,16 +35,21 @@ def prune(
                 queue.forget(job)
                 removed += 1
             if jobs and bound.age_ms is not None:
-                moments.append(_ended_at(next(iter(jobs.values()))) + bound.age_ms)
-        if bound.count is not None:
-            rooms.append(max(0, bound.count - len(jobs)))
+                next_at = _sooner(next_at, _ended_at(next(iter(jobs.values()))) + bound.age_ms)
+        if bound.count is not None and (room is None or bound.count - len(jobs) < room):
+            room = max(0, bound.count - len(jobs))
     queue.forget_replays(now)
-    queue.forget_outcomes(now)
     if queue.outcomes:
-        moments.append(next(iter(queue.outcomes.values())).until)
+        queue.forget_outcomes(now)
+    if queue.outcomes:
+        next_at = _sooner(next_at, next(iter(queue.outcomes.values())).until)
     if queue.windows:
         _close_windows(queue, now)
-    return removed, more, min(moments, default=None), min(rooms, default=None)
+    return removed, more, next_at, room
+
+
+def _sooner(one: int | None, other: int) -> int:
+    return other if one is None or other < one else one
 
 
 def _beyond(jobs: dict[int, StoredJob], bound: Limit, now: int, limit: int) -> list[StoredJob]:

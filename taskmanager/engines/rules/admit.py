@@ -68,7 +68,7 @@ def identify(
         now,
         run_at,
         entry.options,
-        _expiry(entry, now),
+        entry.expires_at if entry.expires_ms is None else _expiry(entry, now),
         0,  # attempt, failures, losses, max_attempts: positionally, for keywords cost as much as half a job
         0,
         0,

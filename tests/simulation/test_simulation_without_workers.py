@@ -49,7 +49,6 @@ def looks_that_end(monkeypatch: pytest.MonkeyPatch) -> None:
         return taken[-1]
 
     monkeypatch.setattr(pursuit, "take_census", counted)
-    return taken
 
 
 WAYS: dict[str, Callable[[Simulation], object]] = {

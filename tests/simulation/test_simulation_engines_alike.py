@@ -71,3 +71,22 @@ def test_a_world_that_is_stopped_stands_at_the_same_step(max_steps: int, servers
     assert len(told) == 7 + max_steps + 1
     assert steps("sqlite") == told
     assert steps("redis") == told
+
+
+def test_a_plain_call_is_answered_also_behind_a_command_of_a_handler(servers: Servers) -> None:
+    def steps(engine: str) -> list[Step]:
+        with Simulation(meddling(), engine=store(engine, servers)) as sim:
+            sim.emit("idle", id="idle-1", delay=60)
+            handle = sim.emit("meddle", {"cancels": 3})
+            sim.run(handle.cancel())
+            before = sim.now
+            assert sim.cancel("idle-7") is None  # the handler is in the midst of its first one
+            assert sim.now == before
+            assert [step.kind for step in sim.timeline][-1] == "started"
+            sim.run_until_idle()
+            return list(sim.timeline)
+
+    told = steps("memory")
+    assert [step.kind for step in told] == ["emitted", "emitted", "started", "cancelled", "completed"]
+    assert steps("sqlite") == told
+    assert steps("redis") == told

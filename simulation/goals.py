@@ -32,32 +32,50 @@ _ASYNCIO = f"{Path(asyncio.__file__).parent}{os.sep}"
 
 @dataclass(frozen=True, slots=True)
 class Census:
-    """How many jobs keep the world from being idle; `due_at` is the next delayed one's moment (ms)."""
+    """How many jobs keep the world from being idle; `due_at` is the next delayed one's moment (ms).
+
+    `overdue` are the queues with delayed jobs whose own `due_at` is past, for nobody takes over what is due there.
+    """
 
     active: int
     delayed: int
     waiting: int
     due_at: int | None
+    overdue: tuple[str, ...]
 
     @property
     def is_idle(self) -> bool:
         return not (self.active or self.delayed or self.waiting)
 
 
-async def take_census(engine: Engine, served: Iterable[str]) -> Census:
-    """Counts what matters, over all queues; `served` are the queues that have a worker."""
+async def take_census(engine: Engine, served: Iterable[str], now: int) -> Census:
+    """Counts what matters, over all queues, at the moment `now` (ms); `served` are the queues that have a worker."""
     served = set(served)
     active = delayed = waiting = 0
     moments = []
+    overdue = []
     for queue in await engine.queues():
         count: Count = await engine.count(queue)
         active += count.states.get(State.ACTIVE, 0)
         delayed += count.states.get(State.DELAYED, 0)
         if queue in served and not count.paused:
             waiting += count.states.get(State.WAITING, 0)
-        if count.due_at is not None:
+        if count.due_at is not None and count.due_at > now:
             moments.append(count.due_at)
-    return Census(active, delayed, waiting, min(moments, default=None))
+        elif count.states.get(State.DELAYED):
+            overdue.append(queue)
+    return Census(active, delayed, waiting, min(moments, default=None), tuple(overdue))
+
+
+async def moments_to_come(engine: Engine, queues: Iterable[str]) -> list[int]:
+    """When the delayed jobs of those queues become due (ms), the latest first. It reads every one of them."""
+    moments: set[int] = set()
+    for queue in queues:
+        below = None
+        while jobs := await engine.list(queue, State.DELAYED, _MANY, below):
+            moments.update(job.run_at for job in jobs)
+            below = jobs[-1].emission
+    return sorted(moments, reverse=True)
 
 
 async def can_still_change(engine: Engine, nodes: Sequence[Node]) -> bool:

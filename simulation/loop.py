@@ -94,6 +94,7 @@ class VirtualLoop(SchedulingLoop):
         self._kept: list[asyncio.Future[Any]] = []
         self._halted = False
         self._drives = 0
+        self._until: Callable[[], bool] | None = None
         self._failure: BaseException | None = None
 
     # ---- the drive
@@ -123,6 +124,7 @@ class VirtualLoop(SchedulingLoop):
         if not self.may_be_driven:
             raise RuntimeError("the simulation is running already: this call came from inside it; use `await` there")
         halted, self._halted = self._halted, False
+        outer, self._until = self._until, until
         self._timers.unfold(self.clock.us)
         self._drives += 1
         try:
@@ -130,6 +132,7 @@ class VirtualLoop(SchedulingLoop):
                 halt = self._drive(until, limit_us, at_rest)
         finally:
             self._drives -= 1
+            self._until = outer
         self._halted = halted
         if self._failure is not None:
             failure, self._failure = self._failure, None
@@ -138,9 +141,14 @@ class VirtualLoop(SchedulingLoop):
 
     @property
     def would_call_next(self) -> bool:
-        """Whether an engine call made now would be the very next thing that happens: nothing is ready, or due now."""
+        """Whether an engine call made now would be the very next thing that happens.
+
+        So it is where nothing is ready, or due now, and the drive goes on: it is neither halted nor where it was to go.
+        """
         heap = self._timers.heap
-        return self._drives > 0 and not self._ready and not (heap and heap[0][0] <= self.clock.us)
+        if self._drives == 0 or self._ready or self._halted or (heap and heap[0][0] <= self.clock.us):
+            return False
+        return self._until is None or not self._until()
 
     def _drive(
         self,

@@ -10,10 +10,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from simulation.errors import SimulationStuck
-from simulation.goals import Census, can_still_change, place_of, take_census, waiting_handlers
+from simulation.goals import Census, can_still_change, moments_to_come, place_of, take_census, waiting_handlers
 from simulation.loop import Halt
-from simulation.wire import Exchange, Wire
+from simulation.wire import Exchange
 from taskmanager.clock import iso
+from taskmanager.engine import Engine
 
 if TYPE_CHECKING:
     from simulation.node import Node
@@ -39,13 +40,14 @@ class Pursuit:
         self._exchange = exchange
         self._loop = exchange.loop
         self._clock = exchange.loop.clock
-        self._controls = Wire(exchange)
         self._nodes = nodes
         self._seat = seat
         self._ask = ask
         self._max_steps = max_steps
         self._looked_at: tuple[int, int] | None = None
         self._stops_at = 0
+        self._listed: tuple[int, tuple[str, ...]] | None = None
+        self._moments: list[int] = []
 
     def settle(self) -> None:
         """Everything that happens at this very instant."""
@@ -79,8 +81,9 @@ class Pursuit:
                         return
                     continue
                 self._check_not_stuck(census, halt, goal, waiter)
-                if census.due_at is not None:
-                    self._stop_at(census.due_at * 1000)
+                due_at = self._next_due_at(census)
+                if due_at is not None:
+                    self._stop_at(due_at * 1000)
 
     def _is_worth_a_look(self) -> bool:
         """Whether the world, at rest at this instant, may be idle or stuck. Looking costs a count of every queue."""
@@ -91,6 +94,22 @@ class Pursuit:
             return False
         self._looked_at = here
         return True
+
+    def _next_due_at(self, census: Census) -> int | None:
+        """When the next delayed job is due, also behind one that nobody takes over though its moment is past.
+
+        The queues where that is so are read job by job, once for as long as no step changes them.
+        """
+        if not census.overdue:
+            return census.due_at
+        listed = (len(self._exchange.facts), census.overdue)
+        if listed != self._listed:
+            self._moments = self._ask_store(lambda store: moments_to_come(store, census.overdue))
+            self._listed = listed
+        while self._moments and self._moments[-1] <= self._clock.us // 1000:
+            self._moments.pop()
+        known = (census.due_at, *self._moments[-1:])
+        return min((moment for moment in known if moment is not None), default=None)
 
     def _stop_at(self, us: int) -> None:
         """Makes a delayed job's moment one at which the clock stops, also where no worker waits for it."""
@@ -103,7 +122,7 @@ class Pursuit:
             return
         if census.is_idle:
             told = ["nothing is left but occurrences to come, heartbeats and paused queues"]
-        elif halt is not Halt.QUIET and self._ask(lambda: can_still_change(self._controls, self._nodes)):
+        elif halt is not Halt.QUIET and self._ask_store(lambda store: can_still_change(store, self._nodes)):
             return
         else:
             told = waiting_handlers(self._nodes) or ["jobs wait that no worker can take"]
@@ -114,7 +133,15 @@ class Pursuit:
 
     def _census(self) -> Census:
         served = {queue for node in self._nodes for queue in node.queues()}
-        return self._ask(lambda: take_census(self._controls, served))
+        return self._ask_store(lambda store: take_census(store, served, self._clock.us // 1000))
+
+    def _ask_store(self, call: Callable[[Engine], Awaitable[T]]) -> T:
+        """Asks as everybody outside the nodes does, so that a store nobody has used yet is opened first."""
+
+        async def asked() -> T:
+            return await call(await self._seat.client.connection.engine())
+
+        return self._ask(asked)
 
     def _now(self) -> str:
         return iso(self._clock.us // 1000)

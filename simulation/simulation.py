@@ -367,10 +367,10 @@ class Simulation(Operations):
             try:
                 task = self._loop.create_task(_called(call), context=context)
                 # A step of the world halts the loop where steps are counted; the answer is still to come.
-                while self._loop.drive(task.done, self._clock.us) is Halt.STOPPED and not task.done():
-                    pass
-                if not task.done():
-                    raise UsageError("this needs time to pass; use sim.run(...) for it")
+                while not task.done():
+                    halt = self._loop.drive(task.done, self._clock.us)
+                    if halt is not Halt.STOPPED and not task.done() and not self._exchange.let_pass():
+                        raise UsageError("this needs time to pass; use sim.run(...) for it")
                 return task.result()
             finally:
                 self._exchange.is_asked = False

@@ -8,7 +8,7 @@ What each call caused is recorded here, at its effect and not at its reply; a re
 not a call: who waits is kept on this side of the store, so that who is woken first is the same on every engine too.
 
 Two lanes: what the person at the controls asks (`sim.emit`, `sim.counts`) goes first, and while it is being asked the
-world's own calls stand still.
+world's own calls stand still, but for those that it turns out to wait behind.
 """
 
 from __future__ import annotations
@@ -173,6 +173,15 @@ class Exchange:
         if not self._has_begun:
             await self.store.forget(everything=self._is_fresh)
             self._has_begun = True
+
+    def let_pass(self) -> bool:
+        """Lets the first of the world's own calls go with what is asked, which waits for its turn behind one of them.
+
+        A caller has one command of a kind in flight. False where no call is left that could be waited for.
+        """
+        if self._own:
+            self._asked.append(self._own.popleft())
+        return bool(self._asked)
 
     # ---- the short way
 

@@ -42,7 +42,7 @@ _tuple = tuple.__new__
 """Builds a NamedTuple positionally in half the time; it is what a NamedTuple's own constructor calls."""
 _RETURNED = Returned()
 _SKIPPED = Returned(skipped=True)
-STARTED = Kind.STARTED  # a look-up in an Enum costs a call
+_STARTED = Kind.STARTED  # a look-up in an Enum costs a call
 
 
 class Executor:
@@ -136,7 +136,7 @@ class Executor:
         worker, claim = self._worker, attempt.claim
         now = attempt.started_at = worker.runtime.engine_now(attempt.received_at, attempt.received_s)
         if worker.runtime.observes or worker.app.observers.callbacks:
-            of = (now, STARTED, claim.queue, claim.event, claim.id, claim.attempt, worker.name, None)
+            of = (now, _STARTED, claim.queue, claim.event, claim.id, claim.attempt, worker.name, None)
             fact = _tuple(Fact, of)
             worker.runtime.observe(fact)
             if worker.app.observers.callbacks:

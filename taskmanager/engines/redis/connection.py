@@ -132,9 +132,9 @@ class Lane:
             raise
         except BaseException as error:
             # Answers are told apart by their order alone, so without this one those behind it are lost too.
-            if connection is not None and self._connection is connection:
-                self._connection = None
             if connection is not None:
+                if self._connection is connection:
+                    self._connection = None
                 await _let_go(connection)
             if isinstance(error, TimeoutError):
                 raise redis_errors.TimeoutError(f"no reply within {REPLY_S:g} s") from None

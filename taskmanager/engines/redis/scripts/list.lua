@@ -18,7 +18,9 @@ local function gather()
   for _, id in ipairs(standing(wanted, DUE_LIMIT)) do
     local f = call('HMGET', JOB .. id, 'serial', 'emission')
     local emission = tonumber(f[2] or f[1])
-    if emission and (below == '' or emission < tonumber(below)) then found[#found + 1] = { id = id, emission = emission } end
+    if emission and (below == '' or emission < tonumber(below)) then
+      found[#found + 1] = { id = id, emission = emission }
+    end
   end
   table.sort(found, function(one, other) return one.emission > other.emission end)
   for place, one in ipairs(found) do

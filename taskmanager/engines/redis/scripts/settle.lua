@@ -120,7 +120,8 @@ local function write(claim, unstarted, result, form, name, is_reaped)
   if losses > 0 then tide = tide + 1 end -- a suspect left its worker, who may be handed another
   local owner = is_reaped and cjson.encode(f[16]) or WORKER
   local started = int(started_of(f[7]) + tonumber(unstarted))
-  local fields = { 'rare', '1', 'attempt', f[2], 'runs', with_run(f[8], run_line(f[2], owner, started, step, form.error or 'null')) }
+  local run = run_line(f[2], owner, started, step, form.error or 'null')
+  local fields = { 'rare', '1', 'attempt', f[2], 'runs', with_run(f[8], run) }
   if form.failures > 0 then append(fields, 'failures', int(tonumber(f[15] or 0) + form.failures)) end
   if form.losses > 0 then
     losses = losses + form.losses

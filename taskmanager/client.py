@@ -40,13 +40,12 @@ class Client:
 
     def emit(self, queue: str, entry: Emission | Plan) -> Emitting[JobHandle]:
         """Sends one entry, behind those already sent to its queue."""
-        return Emitting(self._outbox(queue).put((entry,)), lambda verdicts: self._handle(queue, verdicts[0]))
+        answered, desk = self._outbox(queue).put((entry,)), self.inspector
+        return Emitting(answered, lambda verdicts: JobHandle(desk, queue, verdicts[0]))
 
     def emit_many(self, entries: Sequence[Entry]) -> Emitting[list[JobHandle]]:
         """Sends entries, each queue's in order, all or none up to `DUE_LIMIT` at a time; handles in the order given."""
-        places: dict[str, list[int]] = {}
-        for place, (queue, _) in enumerate(entries):
-            places.setdefault(queue, []).append(place)
+        places: dict[str, Sequence[int]] = _places(entries)
         sent: list[tuple[Sequence[int], asyncio.Future[list[Verdict]]]] = []
         for queue, mine in places.items():
             for start in range(0, len(mine), DUE_LIMIT):
@@ -62,7 +61,8 @@ class Client:
             return [verdict for verdict in verdicts if verdict is not None]
 
         def finish(verdicts: list[Verdict]) -> list[JobHandle]:
-            return [self._handle(queue, verdict) for (queue, _), verdict in zip(entries, verdicts, strict=True)]
+            desk = self.inspector
+            return [JobHandle(desk, queue, verdict) for (queue, _), verdict in zip(entries, verdicts, strict=True)]
 
         if len(sent) == 1:
             return Emitting(sent[0][1], finish)
@@ -86,8 +86,16 @@ class Client:
             self._outboxes[queue] = outbox
         return outbox
 
-    def _handle(self, queue: str, verdict: Verdict) -> JobHandle:
-        return JobHandle(self.inspector, queue, verdict)
+
+def _places(entries: Sequence[Entry]) -> dict[str, Sequence[int]]:
+    """Where each queue's entries stand."""
+    queues = {queue for queue, _ in entries}
+    if len(queues) == 1:
+        return dict.fromkeys(queues, range(len(entries)))
+    places: dict[str, list[int]] = {}
+    for place, (queue, _) in enumerate(entries):
+        places.setdefault(queue, []).append(place)
+    return dict(places)
 
 
 def _look(future: asyncio.Future[Any]) -> None:

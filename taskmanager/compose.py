@@ -6,7 +6,7 @@ for the event, else from its processor rules.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -93,14 +93,35 @@ def check_options(options: Mapping[str, object]) -> None:
         raise UsageError(f"emit has no option {unknown!r}; it takes {', '.join(sorted(EMIT_OPTIONS))}")
 
 
-def compose_entry(app: App, entry: object) -> tuple[str, Emission | Plan]:
-    """One entry of `emit_many`: a mapping with the words of `emit`."""
-    if not isinstance(entry, (dict, Mapping)) or "event" not in entry:
-        raise UsageError(f"{_EVERY_MESSAGE}, got {entry!r}")
-    if not _ENTRY_WORDS.issuperset(entry):
-        unknown = next(name for name in entry if name not in _ENTRY_WORDS)
-        raise UsageError(f"{_EVERY_MESSAGE}; {unknown!r} is none of them")
-    return compose(app, **entry)
+def compose_many(app: App, entries: Iterable[object]) -> list[tuple[str, Emission | Plan]]:
+    """The entries of `emit_many`: mappings with the words of `emit`."""
+    composed: list[tuple[str, Emission | Plan]] = []
+    homes: dict[str, tuple[str, int] | None] = {}
+    max_bytes = app.settings.max_data_bytes
+    for entry in entries:
+        if not isinstance(entry, (dict, Mapping)) or "event" not in entry:
+            raise UsageError(f"{_EVERY_MESSAGE}, got {entry!r}")
+        if len(entry) == 3 and "id" in entry and "data" in entry:  # most are so, and need no look at what they lack
+            event, job_id, data = entry["event"], entry["id"], entry["data"]
+            if type(event) is str and event not in homes:
+                homes[event] = _plain_home(app, event)
+            if type(event) is str and job_id is not None and data is not None and (home := homes[event]) is not None:
+                encoded = encode(data, field="data", max_bytes=max_bytes)
+                composed.append((home[0], Emission(event, check_id(job_id), encoded, home[1])))
+                continue
+        if not _ENTRY_WORDS.issuperset(entry):
+            unknown = next(name for name in entry if name not in _ENTRY_WORDS)
+            raise UsageError(f"{_EVERY_MESSAGE}; {unknown!r} is none of them")
+        composed.append(compose(app, **entry))
+    return composed
+
+
+def _plain_home(app: App, event: str) -> tuple[str, int] | None:
+    """The queue and the priority of emissions of this event that say neither, None where these are debounced."""
+    queue = app.registry.home_of(check_event(event))
+    registration = app.registry.find(queue, event)
+    is_debounced = _debounce(app, registration, None, None) is not None
+    return None if is_debounced else (queue, (registration.priority if registration else None) or 0)
 
 
 def handler_plan(app: App, registration: Registration) -> Plan:

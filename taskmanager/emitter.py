@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast
 
 from taskmanager.app import App
 from taskmanager.client import Client
-from taskmanager.compose import check_options, compose, compose_entry
+from taskmanager.compose import check_options, compose, compose_many
 from taskmanager.errors import UsageError
 from taskmanager.handles import Emitting, JobHandle
 from taskmanager.worker.attempt import Attempt, current_attempt
@@ -44,7 +44,7 @@ class Emitter:
         """See `TaskManager.emit_many`."""
         if not isinstance(entries, Iterable):
             raise UsageError(f"emit_many takes a list of mappings, got {entries!r}")
-        composed = [compose_entry(self._app, entry) for entry in entries]
+        composed = compose_many(self._app, entries)
         return self._sent(lambda client: client.emit_many(composed))
 
     def _sent(self, send: Callable[[Client], Emitting[R]]) -> Emitting[R]:

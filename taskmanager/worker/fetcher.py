@@ -33,8 +33,8 @@ log = logging.getLogger("taskmanager")
 _BROKEN_PAUSE_S = 1.0
 _LAST_ANSWER_S = 1.0
 """How long a stop waits for a store that does not answer the claim in flight, which may have brought something."""
-_PORTIONS = 3
-"""A claim takes at most one in so many slots: while its jobs run and are settled, the next are fetched."""
+_LEAST = 4
+"""A claim of fewer jobs than these costs nearly as much."""
 _LONG_AGO = 0
 """A moment that has passed by any clock: who waits until then only looks."""
 _GLANCE_S, _GLANCE_ROUNDS = 0.05, 16
@@ -139,10 +139,19 @@ class Fetcher:
             del self._promising[queue]
             share = -(-free // (len(turn) - place))
             if not self._worker.runtime.simulated:
-                share = min(share, -(-self._worker.settings.concurrency // _PORTIONS))
+                share = min(share, self._portion(free))
             answer = await self._claim(queue, share)
             if answer.more:
                 self._promising[queue] = None
+
+    def _portion(self, free: int) -> int:
+        """How many of the free slots one claim may fill: while its jobs run and are settled, the next are fetched.
+
+        Where most slots are free the jobs are short, and the work is in the calls: few large ones. Where most are taken
+        the handlers wait for something, and a slot that became free is not to wait for many others.
+        """
+        are_short = 2 * free > self._worker.settings.concurrency
+        return max(_LEAST, free // (2 if are_short else 3))
 
     async def _claim(self, queue: str, limit: int) -> Claimed:
         worker, settings = self._worker, self._worker.settings

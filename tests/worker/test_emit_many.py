@@ -39,6 +39,45 @@ def test_each_entry_is_an_emission_with_the_words_of_emit() -> None:
     assert (one.state, one.priority) == ("delayed", 4)
 
 
+class Word(str):
+    """Text of somebody's own kind."""
+
+
+SAID = [
+    *(("plain", value, {"n": 1}) for value in ("one", Word("two"), None, "", 7, "a\x00b", "x" * 501)),
+    *(("plain", "three", value) for value in (None, {}, [], 0, "text", {1: 2}, {"n": float("nan")}, "x" * 300_000)),
+    *((event, "four", {"n": 1}) for event in ("bounced", "away", "urgent", "unknown", Word("urgent"))),
+    *((event, "five", {"n": 1}) for event in (None, "", "two words", 7, ("a",), ["a"])),
+]
+
+
+@pytest.mark.parametrize(("event", "id", "data"), SAID, ids=lambda value: repr(value)[:20])
+@pytest.mark.parametrize("processor", [{}, {"debounce": 60}])
+def test_an_entry_with_nothing_but_id_and_data_is_what_emit_makes_of_these(
+    event: Any, id: Any, data: Any, processor: Any
+) -> None:
+    def told(emit: str) -> Any:
+        tm = TaskManager(db="memory://", processor=processor)
+        for name, terms in (
+            ("plain", {}),
+            ("bounced", {"debounce": 60}),
+            ("away", {"queue": "q"}),
+            ("urgent", {"priority": 5}),
+        ):
+            tm.handler(name, **terms)(print)
+        with Simulation(tm, workers=0) as sim:
+            try:
+                if emit == "many":
+                    handles = sim.emit_many([{"event": event, "id": id, "data": data}] * 2)
+                else:
+                    handles = [sim.emit(event, data, id=id) for _ in range(2)]
+            except UsageError as refusal:
+                return str(refusal)
+            return [(handle.id, handle.queue, handle.status) for handle in handles], everything(sim)
+
+    assert told("many") == told("one by one")
+
+
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_one_entry_that_is_refused_keeps_all_from_being_written(place: int) -> None:
     tm = TaskManager(db="memory://")

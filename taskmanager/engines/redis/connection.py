@@ -11,6 +11,7 @@ another's answers.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -172,13 +173,18 @@ async def _let_go(connection: Any) -> None:
 
 def translate(error: Exception, address: Address) -> TaskManagerError:
     """A store's exception as one of ours; what a server may say for the first time is taken for a bad moment."""
-    text = f"{address.name}: {error or type(error).__name__}"
+    said = str(error) or type(error).__name__
+    if (wrapped := _IN_SCRIPT.match(said)) is not None:
+        said = wrapped[1]
+    text = f"{address.name}: {said}"
     for kinds, words, make, advice in _MEANINGS:
-        if isinstance(error, kinds) or str(error).startswith(words):
+        if isinstance(error, kinds) or said.startswith(words):
             return make(text + advice)
     return EngineUnavailable(text)
 
 
+_IN_SCRIPT = re.compile(r"(?:ERR )?Error running script .*?@user_script: ?\d+: -([A-Z]+ .*)$", re.DOTALL)
+"""What a command answered that a script called, as servers before 7.0 pass it on."""
 _Meaning = tuple[tuple[type[Exception], ...], tuple[str, ...], type[TaskManagerError], str]
 _MEANINGS: tuple[_Meaning, ...] = (
     # classes of redis-py, or first words of the message (it cuts off the codes that it knows); ours; what to do

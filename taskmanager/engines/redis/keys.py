@@ -23,7 +23,8 @@ KEYS: dict[str, tuple[str, str]] = {
     "LINE": (":line:", "stream by priority: the waiting and active jobs; its group `workers` delivers them"),
     "DELAYED_SET": (":delayed", "sorted set by run_at: the delayed jobs, 16 digits of emission number before the id"),
     "FINISHED": (":finished:", "stream by state: the finished jobs in the order of their ends"),
-    "INDEX": (":index", "stream by emission number: every job"),
+    "INDEX": (":index", "stream by emission number: every job, those that were emitted together in one entry"),
+    "INDEXED": (":indexed", "hash by 64 emission numbers: how many of these are left in the index"),
     "LEASES": (":leases", "sorted set by the end of the lease: the workers that hold jobs"),
     "STALE": (":stale", "set of ids: the waiting jobs whose line's entry is older than their record"),
     "HELD": (":held:", "hash by worker: the claims under its lease, each with its job's id at the end"),
@@ -45,11 +46,14 @@ KEYS: dict[str, tuple[str, str]] = {
 
 CARRIED = 256
 """Up to so many bytes of data stand in the line too, where a start reads them."""
+TOGETHER = 64
+"""An entry of the index names the jobs of at most so many emission numbers: a multiple of this, and those behind it."""
 GROUP = "workers"
 ASIDE = "(aside)"
 
 WORDS: dict[str, str | int] = {
     "CARRIED": CARRIED,
+    "TOGETHER": TOGETHER,
     "GROUP": GROUP,
     "ASIDE": ASIDE,
     "LATEST_MS": LATEST_MS,

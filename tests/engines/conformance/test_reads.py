@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from taskmanager.engine import Journal, Pause, Unschedule
+from taskmanager.engine import Delete, Journal, Pause, Unschedule
 from taskmanager.job import AttemptInfo, Kind, State
-from tests.engines.conformance.builders import LEASE_MS, completed, emission, emissions, failed, plan, retried
+from tests.engines.conformance.builders import LEASE_MS, completed, emission, emissions, failed, plan, ref, retried
 from tests.engines.conformance.world import World
 
 
@@ -110,6 +110,31 @@ async def test_a_list_is_paged_by_emission_number(world: World) -> None:
         await world.add(f"new{len(pages)}")
     assert [len(page) for page in pages] == [10, 10, 5]
     assert [id for page in pages for id in page] == [one.id for one in reversed(emissions(25))]
+
+
+async def test_jobs_that_were_emitted_together_are_listed_and_removed_one_by_one(world: World) -> None:
+    await world.add("first")
+    await world.enqueue(*emissions(150))
+    await world.add("last")
+    await world.add("j00070", replace=True)
+    left = ["j00070", "last", *(job.id for job in reversed(emissions(150)) if job.id != "j00070"), "first"]
+
+    async def pages(size: int) -> list[str]:
+        found: list[str] = []
+        after = None
+        while jobs := await world.engine.list("q", None, size, after):
+            found += [job.id for job in jobs]
+            after = jobs[-1].emission
+        return found
+
+    for goes in ("first", "j00149", *(f"j{number:05}" for number in range(0, 149, 3)), "last"):
+        assert await pages(7) == left
+        await world.control(Delete(ref(goes)))
+        left.remove(goes)
+    while left:
+        await world.control(Delete(ref(left.pop(len(left) // 2))))
+        assert await listed(world, limit=1000) == left
+    assert await world.engine.queues() == []
 
 
 @pytest.mark.parametrize("state", list(State))

@@ -21,7 +21,7 @@ from taskmanager.errors import EngineFull
 from tests.engines.redis.conftest import Private
 from tests.engines.redis.ground import EVENT, PATIENCE_S, App, eventually, opened, quiet, started, until
 from tests.engines.redis.proxy import Fate, Proxy
-from tests.servers import HOST, Server, ServerRefused
+from tests.servers import HOST, Server, ServerRefused, server_kinds
 
 RECOVERS_S = 5.0
 
@@ -244,10 +244,11 @@ async def test_forgotten_scripts_are_sent_again(server: Server) -> None:
 # ---- the server refuses
 
 
+@pytest.mark.parametrize("kind", server_kinds())
 async def test_a_server_that_is_a_replica_for_a_while_is_waited_for(
-    private: Private, caplog: pytest.LogCaptureFixture
+    private: Private, caplog: pytest.LogCaptureFixture, kind: str
 ) -> None:
-    server = private()
+    server = private(kind)
 
     async def trouble() -> None:
         server.ask("REPLICAOF", HOST, "1")
@@ -270,10 +271,11 @@ async def test_a_busy_server_is_waited_for(private: Private, caplog: pytest.LogC
     await under_load(server, trouble)
 
 
+@pytest.mark.parametrize("kind", server_kinds())
 async def test_a_full_server_refuses_emissions_while_what_runs_keeps_its_lease_and_ends(
-    private: Private, caplog: pytest.LogCaptureFixture
+    private: Private, caplog: pytest.LogCaptureFixture, kind: str
 ) -> None:
-    server = private()
+    server = private(kind)
     lease = 0.5
     async with started(server.url, lease=lease) as app, started(server.url, lease=lease) as other:
         app.gate.clear()

@@ -3,7 +3,7 @@
 -- ARGV   3 name   4 revision   5 place   6 next_at or ''   7 dropped   then four an occurrence: id, event, data,
 --        JSON of what is not default (an entry of admit.lua)
 -- Answer head, whether it moved, number of facts, facts.
--- Needs  places admit
+-- Needs  index places admit
 
 local name, key = ARGV[3], SCHEDULE .. ARGV[3]
 local f = call('HMGET', key, 'revision', 'dropped', 'overlap', 'event', 'data')

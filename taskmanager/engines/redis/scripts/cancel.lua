@@ -2,7 +2,7 @@
 --
 -- ARGV   3 caller   4 the batch's number   5 id   6 serial or ''   7 states whose jobs go with their end
 -- Answer see operate.lua.
--- Needs  replay places operate
+-- Needs  replay index places operate
 
 local answer = replayed(ARGV[3], ARGV[4])
 if answer then return answer end

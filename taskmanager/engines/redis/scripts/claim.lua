@@ -6,7 +6,7 @@
 --        negative: that, id, serial, event, data, options, priority, attempt or nil, failures, losses, created, run_at,
 --        schedule, "claim started".
 -- Cost   one call a plain job, some four any other; at most DUE_LIMIT jobs are looked at.
--- Needs  places leases
+-- Needs  index places leases
 
 local worker, limit, lease, suspect = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local facts, jobs = {}, {}

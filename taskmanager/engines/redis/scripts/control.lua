@@ -6,7 +6,7 @@
 --        purge: 6 state   7 limit         unschedule: 6 name
 -- Answer see operate.lua; requeue_all puts into the job's place where its look ended, '' at the end.
 -- Cost   at most DUE_LIMIT jobs are looked at.
--- Needs  replay places standing remove operate
+-- Needs  replay index places standing remove operate
 
 local answer = replayed(ARGV[3], ARGV[4])
 if answer then return answer end

@@ -1,7 +1,7 @@
 -- count: the queue at a glance.
 --
 -- Answer now, six numbers (waiting, delayed, active, completed, failed, cancelled), paused, due_at, schedule_at, lease_at.
--- Needs  places standing
+-- Needs  index places standing
 
 local number = populations()
 return { NOW, number[WAITING], number[DELAYED], number[ACTIVE], number[COMPLETED], number[FAILED], number[CANCELLED],

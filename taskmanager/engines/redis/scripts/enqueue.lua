@@ -7,7 +7,7 @@
 --        new; else 0 and per entry: its serial, where it is a new waiting job; else "status facts serial id", serial 0
 --        where there is none, and its facts behind it. A fact is four values: step, event, job id, JSON detail or ''.
 -- Cost   three calls a plain entry, some six any other, at most DUE_LIMIT jobs made due.
--- Needs  replay enqueue_plain places admit
+-- Needs  replay index enqueue_plain places admit
 
 local facts = {}
 if is_due then
@@ -57,7 +57,9 @@ for place, key in ipairs(keys) do
   local at = 6 + width * (place - 1)
   local id, event, data, more = ARGV[at], ARGV[at + 1], ARGV[at + 2], width == 4 and ARGV[at + 3] or ''
   if more == '' and not call('HGET', key, 'state') then
-    verdicts[#verdicts + 1] = add_plain(key, id, event, data)
+    add_plain(key, id, event, data)
+    index(emissions, id)
+    verdicts[#verdicts + 1] = emissions
   else
     add(id, event, data, more, verdicts)
   end

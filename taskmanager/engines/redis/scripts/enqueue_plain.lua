@@ -8,6 +8,7 @@ local is_due = due_before and tonumber(due_before) <= now
 local width, keys, plain_line = tonumber(ARGV[5]), {}, LINE .. '0'
 for at = 6, #ARGV, width do keys[#keys + 1] = JOB .. ARGV[at] end
 
+-- Its number; the index is the caller's to tell.
 local function add_plain(key, id, event, data)
   emissions, tide = emissions + 1, tide + 1
   local serial, order = int(emissions), int(tide)
@@ -17,17 +18,18 @@ local function add_plain(key, id, event, data)
   else
     call('XADD', plain_line, order, 'id', id)
   end
-  call('XADD', INDEX, serial, 'id', id)
-  return emissions
+  return serial
 end
 
 local has_line = meta[6] and string.find(' ' .. meta[6] .. ' ', ' 0 ', 1, true)
 if width == 3 and has_line and not is_due and call('EXISTS', unpack(keys)) == 0 then
-  local first = emissions + 1
+  local first, named = emissions + 1, {}
   for place, key in ipairs(keys) do
     local at = 3 + 3 * place
-    add_plain(key, ARGV[at], ARGV[at + 1], ARGV[at + 2])
+    local id = ARGV[at]
+    named[2 * place - 1], named[2 * place] = add_plain(key, id, ARGV[at + 1], ARGV[at + 2]), id
   end
+  index_all(first, named)
   save()
   answer = head('')
   append(answer, 0, first)

@@ -4,7 +4,7 @@
 --        JSON   then the claims in the worker's hands
 -- Answer head, whether the lease covers claims that were not named, number of facts, facts, number of lost claims, these,
 --        then the claims whose jobs are to be cancelled. A fact's detail is "attempt JSON".
--- Needs  places leases
+-- Needs  index places leases
 
 local worker, lease, entries = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
 local first = 6 + 4 * entries

@@ -4,10 +4,11 @@
 -- ARGV   3 state or '' (any)   4 limit   5 below this emission number, or ''
 -- Answer now, the emission number at which to look on or '', then three a job: id, its fields, those of its follow-up.
 -- Cost   at most DUE_LIMIT jobs are looked at.
--- Needs  places standing
+-- Needs  index places standing
 
 local wanted, limit, below = ARGV[3], tonumber(ARGV[4]), ARGV[5]
 local answer = { NOW, '' }
+local ENTRIES = 32 -- are read at a time, each of one job or more
 
 local function add(id)
   append(answer, id, call('HGETALL', JOB .. id), call('HGETALL', NEXT .. id))
@@ -30,10 +31,9 @@ local function gather()
 end
 
 local function walk()
-  local from = below == '' and '+' or '(' .. below .. '-0'
-  local found = 0
-  for _, entry in ipairs(call('XREVRANGE', INDEX, from, '-', 'COUNT', DUE_LIMIT)) do
-    local id, emission = entry[2][2], string.match(entry[1], '^%d+')
+  local found, left = 0, DUE_LIMIT
+
+  local function look_at(emission, id)
     local f = call('HMGET', JOB .. id, 'state', 'serial', 'emission', 'run_at')
     local state = f[1]
     if state == DELAYED and tonumber(f[4]) <= now then state = WAITING end
@@ -41,10 +41,23 @@ local function walk()
     if (f[3] or f[2]) == emission and (wanted == '' or state == wanted) then
       add(id)
       found = found + 1
-      if found == limit then return end
     end
     answer[2] = emission
+    left = left - 1
   end
+
+  local from = below == '' and '+' or '(' .. below
+  repeat
+    local entries = call('XREVRANGE', INDEX, from, '-', 'COUNT', ENTRIES)
+    for _, entry in ipairs(entries) do
+      local names = entry[2]
+      for at = #names - 1, 1, -2 do
+        if below == '' or tonumber(names[at]) < tonumber(below) then look_at(names[at], names[at + 1]) end
+        if found == limit or left == 0 then return end
+      end
+      from = '(' .. entry[1]
+    end
+  until #entries < ENTRIES
 end
 
 if limit > 0 then

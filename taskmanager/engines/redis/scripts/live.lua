@@ -2,7 +2,7 @@
 --
 -- ARGV   3 id   4 serial or ''
 -- Answer now, its serial, or the serial of the follow-up that is meant; '' where it lives no more.
--- Needs  places
+-- Needs  index places
 
 local job = fetch(ARGV[3])
 if not job then return { NOW, '' } end

@@ -2,7 +2,7 @@
 --
 -- A waiting or active job is an entry of its priority's stream (`order` is the entry's number), a delayed one a member
 -- of a sorted set, a finished one an entry of its state's stream. Who takes a job out of one place puts it into the
--- next in the same script. The index names every job by its emission number.
+-- next in the same script.
 
 local FINAL = { [COMPLETED] = true, [FAILED] = true, [CANCELLED] = true }
 local lines, known = {}, {}
@@ -22,8 +22,6 @@ local function line_of(priority)
 end
 
 local function member(emission, id) return format('%016d', emission) .. id end
-local function index(emission, id) call('XADD', INDEX, int(emission) .. '-0', 'id', id) end
-local function unindex(emission) call('XDEL', INDEX, int(emission) .. '-0') end
 
 -- To the end of a line.
 local function line_up(id, priority)

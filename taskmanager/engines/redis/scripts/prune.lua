@@ -3,7 +3,7 @@
 -- ARGV   3 limit   then three a state: state, age in ms or '', count or ''
 -- Answer head, removed, whether more are to go, when the next outlives its time or '', the room left or ''.
 -- Cost   at most `limit` jobs, and as many windows and outcomes.
--- Needs  replay places remove
+-- Needs  replay index places remove
 
 local limit = math.min(tonumber(ARGV[3]), DUE_LIMIT)
 make_room()

@@ -3,7 +3,7 @@
 -- ARGV   3 worker   4 limit   5 lease in ms   6... the claims in the worker's hands
 -- Answer head, whether more are left, 0, then 14 values a job as in claim.lua.
 -- Cost   some six calls a job; oldest claims first among at most some DUE_LIMIT that are looked at.
--- Needs  places leases
+-- Needs  index places leases
 
 local worker, limit, lease = ARGV[3], math.min(tonumber(ARGV[4]), DUE_LIMIT), tonumber(ARGV[5])
 local jobs = {}

@@ -10,7 +10,7 @@ local function leave(stream, entry)
 end
 
 local function remove_plain(id, emission)
-  nameless[#nameless + 1] = emission .. '-0'
+  nameless[#nameless + 1] = emission
   keys_gone[#keys_gone + 1] = JOB .. id
   keys_gone[#keys_gone + 1] = LOGS .. id
 end
@@ -45,7 +45,7 @@ local function carry_out()
   for stream, entries in pairs(leaving) do call('XDEL', stream, unpack(entries)) end
   if #no_longer_delayed > 0 then call('ZREM', DELAYED_SET, unpack(no_longer_delayed)) end
   if #nameless > 0 then
-    call('XDEL', INDEX, unpack(nameless))
+    unindex_all(nameless)
     call('DEL', unpack(keys_gone))
   end
 end

@@ -8,7 +8,7 @@
 --        2 superseded, 4 more where the claim was reaped, 8 more where its dead letter has no place; '-': the claim was
 --        lost and nothing of it was written.
 -- Cost   two calls a plain job, some four any other, at most DUE_LIMIT jobs.
--- Needs  replay places leases
+-- Needs  replay index places leases
 
 local answer = replayed(ARGV[3], ARGV[4])
 if answer then return answer end
@@ -71,7 +71,7 @@ local function write_plain(name, unstarted, result, form)
   leave('0', entry)
   local key = JOB .. id
   if transient[COMPLETED] then
-    nameless[#nameless + 1] = serial .. '-0'
+    nameless[#nameless + 1] = serial
     gone[#gone + 1] = key
     gone[#gone + 1] = LOGS .. id
     return name
@@ -208,7 +208,7 @@ if #numbers > 0 then
 end
 for line, entries in pairs(left) do clear(LINE .. line, entries) end
 if #gone > 0 then
-  call('XDEL', INDEX, unpack(nameless))
+  unindex_all(nameless)
   call('DEL', unpack(gone))
 end
 end_lease(worker)

@@ -33,8 +33,8 @@ log = logging.getLogger("taskmanager")
 _BROKEN_PAUSE_S = 1.0
 _LAST_ANSWER_S = 1.0
 """How long a stop waits for a store that does not answer the claim in flight, which may have brought something."""
-_LEAST = 4
-"""A claim of fewer jobs than these costs nearly as much."""
+_FEW = 16
+"""With so few slots each claim is small, and a smaller one costs as much."""
 _LONG_AGO = 0
 """A moment that has passed by any clock: who waits until then only looks."""
 _GLANCE_S, _GLANCE_ROUNDS = 0.05, 16
@@ -150,8 +150,10 @@ class Fetcher:
         Where most slots are free the jobs are short, and the work is in the calls: few large ones. Where most are taken
         the handlers wait for something, and a slot that became free is not to wait for many others.
         """
-        are_short = 2 * free > self._worker.settings.concurrency
-        return max(_LEAST, free // (2 if are_short else 3))
+        slots = self._worker.settings.concurrency
+        if slots <= _FEW:
+            return -(-slots // 3)
+        return free // 2 if 2 * free > slots else max(1, free // 3)
 
     async def _claim(self, queue: str, limit: int) -> Claimed:
         worker, settings = self._worker, self._worker.settings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Any
 
 import pytest
@@ -43,9 +44,10 @@ class Word(str):
     """Text of somebody's own kind."""
 
 
-SAID = [
-    *(("plain", value, {"n": 1}) for value in ("one", Word("two"), None, "", 7, "a\x00b", "x" * 501)),
-    *(("plain", "three", value) for value in (None, {}, [], 0, "text", {1: 2}, {"n": float("nan")}, "x" * 300_000)),
+DATA: list[Any] = [None, {}, [], 0, "text", {1: 2}, {"n": math.nan}, "x" * 300_000]
+SAID: list[tuple[Any, Any, Any]] = [
+    *(("plain", id, {"n": 1}) for id in ("one", Word("two"), None, "", 7, "a\x00b", "x" * 501)),
+    *(("plain", "three", data) for data in DATA),
     *((event, "four", {"n": 1}) for event in ("bounced", "away", "urgent", "unknown", Word("urgent"))),
     *((event, "five", {"n": 1}) for event in (None, "", "two words", 7, ("a",), ["a"])),
 ]

@@ -134,6 +134,7 @@ class Executor:
 
     def _start(self, attempt: Attempt) -> None:
         worker, claim = self._worker, attempt.claim
+        worker.running += 1
         now = attempt.started_at = worker.runtime.engine_now(attempt.received_at, attempt.received_s)
         if worker.runtime.observes or worker.app.observers.callbacks:
             of = (now, _STARTED, claim.queue, claim.event, claim.id, claim.attempt, worker.name, None)
@@ -154,6 +155,7 @@ class Executor:
 
     def _settle(self, attempt: Attempt, route: Route, outcome: Outcome, ended_at: int) -> None:
         worker, claim = self._worker, attempt.claim
+        worker.running -= attempt.started_at is not None
         if attempt.ending is Ending.LOST:
             worker.drop(attempt)
             return

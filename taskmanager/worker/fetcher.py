@@ -33,8 +33,6 @@ log = logging.getLogger("taskmanager")
 _BROKEN_PAUSE_S = 1.0
 _LAST_ANSWER_S = 1.0
 """How long a stop waits for a store that does not answer the claim in flight, which may have brought something."""
-_FEW = 16
-"""With so few slots each claim is small, and a smaller one costs as much."""
 _LONG_AGO = 0
 """A moment that has passed by any clock: who waits until then only looks."""
 _GLANCE_S, _GLANCE_ROUNDS = 0.05, 16
@@ -147,13 +145,13 @@ class Fetcher:
     def _portion(self, free: int) -> int:
         """How many of the free slots one claim may fill: while its jobs run and are settled, the next are fetched.
 
-        Where most slots are free the jobs are short, and the work is in the calls: few large ones. Where most are taken
-        the handlers wait for something, and a slot that became free is not to wait for many others.
+        Where handlers wait for something, a slot that became free is not to wait for many others. Where they do not,
+        they are over by now, and the work is in the calls: few large ones.
         """
         slots = self._worker.settings.concurrency
-        if slots <= _FEW:
-            return -(-slots // 3)
-        return free // 2 if 2 * free > slots else max(1, free // 3)
+        if 4 * self._worker.running > slots:
+            return max(1, free // 3)
+        return max(-(-slots // 3), free // 2)
 
     async def _claim(self, queue: str, limit: int) -> Claimed:
         worker, settings = self._worker, self._worker.settings

@@ -68,6 +68,7 @@ class Worker:
         self._queues: dict[str, None] = {}
         self._tides: dict[str, tuple[int, int, int]] = {}
         self.in_hand = 0
+        self.running = 0
         self._leaving = 0
         self._stopping = False
         self._turned = asyncio.Event()

@@ -23,6 +23,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+build = tuple.__new__
+"""`build(Record, (...))` makes a NamedTuple by places in half the time; it is what a NamedTuple's constructor calls."""
+
 
 class State(StrEnum):
     """Where a job is in its life. The first three are *live*, the last three *finished*."""

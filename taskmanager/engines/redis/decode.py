@@ -16,11 +16,11 @@ from taskmanager.job import (
     Kind,
     Reason,
     State,
+    build,
 )
 
 __all__ = ["Late", "claims", "enqueue_facts", "enqueued", "facts", "misplaced", "settle_facts", "settled"]
 
-_tuple = tuple.__new__
 PLAIN_VALUES, CLAIM_VALUES = 3, 14
 FACT_VALUES = 4
 
@@ -79,7 +79,7 @@ def _detail(raw: bytes) -> dict[str, Any] | None:
 def enqueued(values: Sequence[Any], entries: Sequence[Any]) -> list[Verdict]:
     """The verdicts, from what follows the first facts of an answer."""
     if values[0]:
-        return [_tuple(Verdict, (Kind.EMITTED, one.id, serial)) for serial, one in enumerate(entries, values[0])]
+        return [build(Verdict, (Kind.EMITTED, one.id, serial)) for serial, one in enumerate(entries, values[0])]
     verdicts = []
     at = 1
     for entry in entries:
@@ -125,7 +125,7 @@ def claims(values: Sequence[Any], queue: str, now: int) -> list[Claim]:
         serial, event, created, data = job.split(b" ", 3)
         born = int(created)
         made.append(
-            _tuple(
+            build(
                 Claim,
                 (
                     *(claim, id.decode(), int(serial), queue, word(event), data, DEFAULT_OPTIONS),
@@ -172,7 +172,7 @@ def _claim(
         word(schedule) if schedule else None,
         run_of(run)[1],
     )
-    return _tuple(Claim, values)
+    return build(Claim, values)
 
 
 _ENDS = {

@@ -6,11 +6,9 @@ Which jobs are handed out, under what lease, is the store's own: one pops them f
 from __future__ import annotations
 
 from taskmanager.engines.rules.queue import Queue
-from taskmanager.job import Claim, Fact, Kind, Progress, Reason, State, StoredJob
+from taskmanager.job import Claim, Fact, Kind, Progress, Reason, State, StoredJob, build
 
 __all__ = ["claim_of", "expire", "report"]
-
-_tuple = tuple.__new__
 
 
 def claim_of(job: StoredJob) -> Claim:
@@ -32,7 +30,7 @@ def claim_of(job: StoredJob) -> Claim:
         job.schedule,
         job.started_at,
     )
-    return _tuple(Claim, fields)
+    return build(Claim, fields)
 
 
 def expire(queue: Queue, job: StoredJob, now: int, facts: list[Fact]) -> None:

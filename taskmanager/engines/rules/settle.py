@@ -23,6 +23,7 @@ from taskmanager.job import (
     State,
     StoredJob,
     Transition,
+    build,
 )
 
 __all__ = ["letter", "told", "write"]
@@ -31,7 +32,6 @@ SUPERSEDED_STEP = {State.FAILED: Kind.FAILED, State.CANCELLED: Kind.CANCELLED}
 """The step of a job whose follow-up took over, by the state that its transition names for that."""
 STALLED, RETRIED, COMPLETED = Kind.STALLED, Kind.RETRIED, State.COMPLETED  # a look-up in an Enum costs a call
 WORDS = {kind: kind.value for kind in Kind}
-_tuple = tuple.__new__
 
 
 def write(
@@ -54,7 +54,7 @@ def write(
             step = SUPERSEDED_STEP[to]
     word = None if reason is None else queue.text(str(reason))
     detail = told(settlement, step, word, job.reaped)
-    facts.append(_tuple(Fact, (now, step, queue.name, job.event, job.id, job.attempt, worker, detail)))
+    facts.append(build(Fact, (now, step, queue.name, job.event, job.id, job.attempt, worker, detail)))
     _record_run(job, settlement, WORDS[step], now)
     _take_over(queue, job, transition, to, word)
     if to in FINISHED:

@@ -22,11 +22,10 @@ from taskmanager.engines.sqlite import statements as sql
 from taskmanager.engines.sqlite.ends import Handed, PlainRun
 from taskmanager.engines.sqlite.queue import Queue
 from taskmanager.engines.sqlite.rows import damage_of, job_of, json_of, options_of, plain
-from taskmanager.job import DEFAULT_OPTIONS, Claim, ErrorInfo, Fact, Kind, LogLine, Progress, State, StoredJob
+from taskmanager.job import DEFAULT_OPTIONS, Claim, ErrorInfo, Fact, Kind, LogLine, Progress, State, StoredJob, build
 
 __all__ = ["claim", "extend", "reap"]
 
-_tuple = tuple.__new__
 Row = tuple[Any, ...]
 Held = tuple[int, int, int]
 """Of what is under a lease: its claim, whether it was reaped, and whether it is marked to be cancelled."""
@@ -120,12 +119,12 @@ class _HandOut:
                     continue
                 self._holds_suspect = True
             queue.claims = number = queue.claims + 1
-            runs[number] = _tuple(PlainRun, (place, number, id, serial, event, attempt, failures, losses, now))
+            runs[number] = build(PlainRun, (place, number, id, serial, event, attempt, failures, losses, now))
             told = (
                 number, id, serial, name, event, data, chosen, priority, attempt, failures, losses,
                 created_at, run_at, schedule, now,
             )  # fmt: skip
-            jobs.append(_tuple(Claim, told))
+            jobs.append(build(Claim, told))
         return False
 
     def write(self, lease: int) -> None:

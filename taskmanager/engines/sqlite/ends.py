@@ -21,11 +21,10 @@ from taskmanager.engines.rules.settle import letter, told
 from taskmanager.engines.sqlite import statements as sql
 from taskmanager.engines.sqlite.queue import Queue
 from taskmanager.engines.sqlite.rows import attempts_text, ends_of, json_of, plain
-from taskmanager.job import AttemptInfo, ErrorInfo, Fact, Kind, State
+from taskmanager.job import AttemptInfo, ErrorInfo, Fact, Kind, State, build
 
 __all__ = ["Ends", "Handed", "Overtaken", "PlainRun"]
 
-_tuple = tuple.__new__
 _ACTIVE, _COMPLETED = State.ACTIVE, Kind.COMPLETED  # a look-up in an Enum costs a call
 
 
@@ -93,7 +92,7 @@ class Ends:
         step, to, error = transition.kind, transition.to, transition.error
         reason = None if transition.reason is None else plain(str(transition.reason))
         detail = told(settlement, step, reason, was_reaped=False)
-        self._facts.append(_tuple(Fact, (now, step, queue.name, event, id, attempt, worker, detail)))
+        self._facts.append(build(Fact, (now, step, queue.name, event, id, attempt, worker, detail)))
         if losses:
             queue.tide += 1  # it counts as a suspect, and its worker may now be handed another
         runs = None

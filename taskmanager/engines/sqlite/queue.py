@@ -32,7 +32,7 @@ from taskmanager.engines.sqlite.rows import (
     unpacked,
     whole_row,
 )
-from taskmanager.job import FINISHED, Fact, Kind, State, StoredJob, StoredSchedule
+from taskmanager.job import FINISHED, Fact, Kind, State, StoredJob, StoredSchedule, build
 from taskmanager.policy.lifecycle import GONE
 
 __all__ = ["Queue"]
@@ -40,7 +40,6 @@ __all__ = ["Queue"]
 _STATES = tuple(State)
 _STANDING = {State.WAITING: (sql.TAKE_WAITING, sql.TAKE_OVERDUE), State.DELAYED: (sql.TAKE_DELAYED,)}
 """What gives the first jobs of a state, one after the other."""
-_tuple = tuple.__new__
 
 
 class Queue(rules.Queue):
@@ -205,7 +204,7 @@ class Queue(rules.Queue):
         check(State.DELAYED, Kind.DUE, State.WAITING)
         tide = self.tide
         self.file.executemany(sql.PUT_DUE, [(tide + nth, row[0]) for nth, row in enumerate(rows, 1)])
-        facts += [_tuple(Fact, (now, Kind.DUE, self.name, row[2], row[1], None, None, None)) for row in rows]
+        facts += [build(Fact, (now, Kind.DUE, self.name, row[2], row[1], None, None, None)) for row in rows]
         self.tide += len(rows)
         self.states[State.DELAYED] -= len(rows)
         self.states[State.WAITING] += len(rows)

@@ -53,7 +53,10 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
 
 
 class Worker:
-    """See the module's law. `context` is what its handlers get as `ctx`; `name` its incarnation."""
+    """See the module's law. `context` is what its handlers get as `ctx`; `name` its incarnation.
+
+    `in_hand` is how many jobs are in its hands, of which the handlers of `running` have begun and not ended.
+    """
 
     def __init__(self, app: App, client: Client, runtime: Runtime, name: str, context: UserContext) -> None:
         self.app = app

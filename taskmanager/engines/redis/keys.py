@@ -14,6 +14,9 @@ from taskmanager.job import Edge, Kind, Reason, State
 
 __all__ = ["KEYS", "WORDS", "Layout"]
 
+TOGETHER = 64
+"""An entry of the index names the jobs of at most so many emission numbers: a multiple of this, and those behind it."""
+
 KEYS: dict[str, tuple[str, str]] = {
     # name in the scripts: (what follows the base, what is there); a name that ends in a colon is followed by one more
     "META": (":meta", "hash: the queue's counters, its lines, whether it is paused"),
@@ -24,7 +27,7 @@ KEYS: dict[str, tuple[str, str]] = {
     "DELAYED_SET": (":delayed", "sorted set by run_at: the delayed jobs, 16 digits of emission number before the id"),
     "FINISHED": (":finished:", "stream by state: the finished jobs in the order of their ends"),
     "INDEX": (":index", "stream by emission number: every job, those that were emitted together in one entry"),
-    "INDEXED": (":indexed", "hash by 64 emission numbers: how many of these are left in the index"),
+    "INDEXED": (":indexed", f"hash by {TOGETHER} emission numbers: how many of these are left in the index"),
     "LEASES": (":leases", "sorted set by the end of the lease: the workers that hold jobs"),
     "STALE": (":stale", "set of ids: the waiting jobs whose line's entry is older than their record"),
     "HELD": (":held:", "hash by worker: the claims under its lease, each with its job's id at the end"),
@@ -46,8 +49,6 @@ KEYS: dict[str, tuple[str, str]] = {
 
 CARRIED = 256
 """Up to so many bytes of data stand in the line too, where a start reads them."""
-TOGETHER = 64
-"""An entry of the index names the jobs of at most so many emission numbers: a multiple of this, and those behind it."""
 GROUP = "workers"
 ASIDE = "(aside)"
 

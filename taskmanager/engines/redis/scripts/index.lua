@@ -27,10 +27,11 @@ local function unindex_all(emissions)
   for stretch, count in pairs(gone) do
     if call('HINCRBY', INDEXED, int(stretch), int(-count)) <= 0 then
       call('HDEL', INDEXED, int(stretch))
-      local first = stretch * TOGETHER
+      local first, entries = stretch * TOGETHER, {}
       for _, entry in ipairs(call('XRANGE', INDEX, int(first), int(first + TOGETHER - 1))) do
-        call('XDEL', INDEX, entry[1])
+        entries[#entries + 1] = entry[1]
       end
+      if #entries > 0 then call('XDEL', INDEX, unpack(entries)) end
     end
   end
 end

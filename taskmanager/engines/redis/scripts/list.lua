@@ -8,7 +8,7 @@
 
 local wanted, limit, below = ARGV[3], tonumber(ARGV[4]), ARGV[5]
 local answer = { NOW, '' }
-local ENTRIES = 32 -- are read at a time, each of one job or more
+local ENTRIES = 32 -- are read at a time at most, each of one job or more
 
 local function add(id)
   append(answer, id, call('HGETALL', JOB .. id), call('HGETALL', NEXT .. id))
@@ -47,8 +47,9 @@ local function walk()
   end
 
   local from = below == '' and '+' or '(' .. below
+  local count = math.min(limit, ENTRIES)
   repeat
-    local entries = call('XREVRANGE', INDEX, from, '-', 'COUNT', ENTRIES)
+    local entries = call('XREVRANGE', INDEX, from, '-', 'COUNT', count)
     for _, entry in ipairs(entries) do
       local names = entry[2]
       for at = #names - 1, 1, -2 do
@@ -57,7 +58,7 @@ local function walk()
       end
       from = '(' .. entry[1]
     end
-  until #entries < ENTRIES
+  until #entries < count
 end
 
 if limit > 0 then

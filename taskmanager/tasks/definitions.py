@@ -8,12 +8,13 @@ shared by `prepare` and `execute`, and so is its `store`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from taskmanager.errors import UsageError
+from taskmanager.overlay import Overlay, has
 from taskmanager.policy.admission import check_event
 from taskmanager.registry import takes
 from taskmanager.tasks.driver import TaskRequest
@@ -25,7 +26,7 @@ __all__ = ["Task", "TaskContext", "check_task_context"]
 Execute = Callable[["TaskContext"], Any]
 """`execute` or `prepare`: `async def` or plain `def`, which runs in a thread."""
 
-_OWN = ("data", "task", "timestamp", "store", "job", "emit", "emit_many")
+_OF_A_RUN = ("data", "task", "timestamp", "store", "job")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ def _function(value: object, field: str) -> Execute:
     return value
 
 
-class TaskContext:
+class TaskContext(Overlay):
     """What `prepare` and `execute` get: `data`, `task`, `timestamp`, `store`, `job`, `emit`, and your context by name.
 
     `timestamp` is the aware moment at which the run was due. `store` is a fresh dict a run, for what `prepare` finds
@@ -98,7 +99,10 @@ class TaskContext:
     driver that has none. `emit` emits a job of system A; where the driver has no TaskManager, it is a `UsageError`.
     """
 
-    __slots__ = ("_context", "data", "job", "store", "task", "timestamp")
+    __slots__ = _OF_A_RUN
+
+    own = (*_OF_A_RUN, *Context.own)
+    stays = "is this run's and cannot be replaced; ctx.store takes what a run keeps"
 
     data: Any
     job: Any
@@ -108,13 +112,7 @@ class TaskContext:
 
     def __init__(self, task: Task, data: Any, timestamp: datetime, context: Any = None, job: Any = None) -> None:
         check_task_context(context)
-        put = object.__setattr__
-        put(self, "task", task)
-        put(self, "data", data)
-        put(self, "timestamp", timestamp)
-        put(self, "store", {})
-        put(self, "job", job)
-        put(self, "_context", {} if context is None else context)
+        super().__init__(context, task=task, data=data, timestamp=timestamp, store={}, job=job)
 
     @property
     def emit(self) -> Callable[..., Any]:
@@ -125,46 +123,10 @@ class TaskContext:
         return self._word("emit_many")
 
     def _word(self, name: str) -> Callable[..., Any]:
-        word: Callable[..., Any] | None = getattr(self._context, name, None)
+        word: Callable[..., Any] | None = getattr(self._below, name, None)
         if word is None:
             raise UsageError(f"ctx.{name} needs a driver over a TaskManager, and this one has none; use create_task")
         return word
-
-    def __getattr__(self, name: str) -> Any:
-        context = object.__getattribute__(self, "_context")
-        if isinstance(context, Mapping):
-            try:
-                return context[name]
-            except KeyError:
-                raise AttributeError(f"ctx has no {name!r}") from None
-        return getattr(context, name)
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if name in _OWN:
-            raise UsageError(f"ctx.{name} is this run's and cannot be replaced; ctx.store takes what a run keeps")
-        if isinstance(self._context, MutableMapping):
-            self._context[name] = value
-        else:
-            setattr(self._context, name, value)
-
-    def __getitem__(self, name: str) -> Any:
-        try:
-            return getattr(self, name)
-        except AttributeError:
-            raise KeyError(name) from None
-
-    def __setitem__(self, name: str, value: object) -> None:
-        setattr(self, name, value)
-
-    def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and (name in _OWN or _has(self._context, name))
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """The item or attribute, or `default`."""
-        try:
-            return self[name]
-        except KeyError:
-            return default
 
     def __repr__(self) -> str:
         return f"<ctx of task {self.task.name!r} at {self.timestamp.isoformat()}>"
@@ -172,10 +134,6 @@ class TaskContext:
 
 def check_task_context(context: object) -> None:
     """Raises `UsageError` for a context with a name that a run has itself: one of the two would be hidden."""
-    for name in _OWN:
-        if not name.startswith("emit") and _has(context, name):
+    for name in _OF_A_RUN:
+        if has(context, name):
             raise UsageError(f"ctx must not have its own {name!r}: a task finds the run's under that name; rename it")
-
-
-def _has(context: object, name: str) -> bool:
-    return name in context if isinstance(context, (Mapping, Context)) else hasattr(context, name)

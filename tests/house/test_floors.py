@@ -13,7 +13,7 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("port", ("engine",)),
     ("rules", ("engines.rules",)),
     ("engines", ("engines",)),
-    ("words", ("lowering", "codec", "steps", "telemetry", "records", "handles")),
+    ("words", ("lowering", "codec", "steps", "telemetry", "records", "handles", "overlay")),
     ("application", ("worker.job", "worker.context", "settings", "registry", "app", "compose")),
     ("client", ("connection", "gather", "resend", "outbox", "inspector", "runtime", "client")),
     ("worker", ("worker",)),

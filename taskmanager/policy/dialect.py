@@ -129,11 +129,14 @@ def _plain_term(term: str, field: Field, pattern: str) -> str:
     if bounds is None:
         raise UsageError(_refusal(term, field, pattern))
     first, last, step = bounds
-    if term.startswith("*"):
+    if term == "*":
         return term
     if last == SUNDAY and field is DAY_OF_WEEK:
-        # croniter's week ends on Saturday, and it would read a range up to the Sunday after it as a wrapped one.
-        return ",".join(str(day % SUNDAY) for day in range(first, last + 1, step))
+        # croniter's week ends on Saturday: it would read a range up to the Sunday after it as a wrapped one, and its
+        # older versions count seven numbers that have 0 and 7 among them as the whole week.
+        return ",".join(dict.fromkeys(str(day % SUNDAY) for day in range(first, last + 1, step)))
+    if term.startswith("*"):
+        return term
     return str(first) if first == last else f"{first}-{last}/{step}"
 
 

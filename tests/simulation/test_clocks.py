@@ -209,7 +209,7 @@ def test_entering_and_leaving_takes_under_five_milliseconds_with_500_modules(
     with takeover:
         pass
     durations = []
-    for _ in range(5):
+    for _ in range(30):  # on a machine that does something else meanwhile, one of them shows what it costs
         began = time.perf_counter()
         with takeover:
             pass

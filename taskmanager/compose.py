@@ -101,7 +101,8 @@ def compose_many(app: App, entries: Iterable[object]) -> list[tuple[str, Emissio
     for entry in entries:
         if not isinstance(entry, (dict, Mapping)) or "event" not in entry:
             raise UsageError(f"{_EVERY_MESSAGE}, got {entry!r}")
-        if len(entry) == 3 and "id" in entry and "data" in entry:  # most are so, and need no look at what they lack
+        # Most are so, and need no look at what they lack.
+        if type(entry) is dict and len(entry) == 3 and "id" in entry and "data" in entry:
             event, job_id, data = entry["event"], entry["id"], entry["data"]
             if type(event) is str and event not in homes:
                 homes[event] = _plain_home(app, event)

@@ -20,7 +20,7 @@ from taskmanager.emitter import Emitter
 from taskmanager.errors import UsageError
 from taskmanager.handles import Emitting, JobHandle
 from taskmanager.inspector import Inspector
-from taskmanager.policy.admission import Debounce
+from taskmanager.policy.admission import Debounce, check_event
 from taskmanager.policy.retry import Retry
 from taskmanager.records import JobRecord, LogRecord, ScheduleRecord
 from taskmanager.registry import Handler, Registration, takes
@@ -152,6 +152,7 @@ class TaskManager:
         cap for this handler on one worker. The last registration of (queue, event) wins. Raises `UsageError` for what
         cannot be.
         """
+        check_event(event)  # at once: a decorator without its parentheses would never be heard of again
 
         def register(function: H) -> H:
             self.register_handler(

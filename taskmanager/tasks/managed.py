@@ -24,7 +24,7 @@ from urllib.parse import quote
 
 from taskmanager.codec import new_id
 from taskmanager.engine import DUE_LIMIT
-from taskmanager.errors import Discard, RetryLater, UsageError
+from taskmanager.errors import UsageError
 from taskmanager.job import State
 from taskmanager.manager import TaskManager, app_of, seat_of
 from taskmanager.policy.admission import check_id, check_queue
@@ -117,12 +117,7 @@ class ManagerDriver:
             raise UsageError(refusal)
 
         async def run(job: Job[Any], ctx: Context) -> Any:
-            try:
-                executed, result = await carry_out(task, TaskContext(task, job.data, job.run_at, ctx, job))
-            except Exception as error:
-                if not isinstance(error, (Discard, RetryLater)):  # these are words, not faults
-                    log.error("task %r raised in attempt %d of job %r", task.name, job.attempt, job.id, exc_info=error)
-                raise
+            executed, result = await carry_out(task, TaskContext(task, job.data, job.run_at, ctx, job))
             attempt = current_attempt.get()
             assert attempt is not None
             attempt.skipped = not executed

@@ -29,7 +29,7 @@ from taskmanager.policy.lifecycle import (
     decide,
 )
 from taskmanager.worker.attempt import Attempt, Ending, current_attempt
-from taskmanager.worker.failure import error_info
+from taskmanager.worker.failure import error_info, tell
 from taskmanager.worker.job import Job
 from taskmanager.worker.route import Route
 from taskmanager.worker.settler import Ended
@@ -154,11 +154,14 @@ class Executor:
     def _settle(self, attempt: Attempt, route: Route, outcome: Outcome, ended_at: int) -> None:
         worker, claim = self._worker, attempt.claim
         worker.running -= attempt.started_at is not None
+        worker.turned.set()
         if attempt.ending is Ending.LOST:
             worker.drop(attempt)
             return
         started_at = ended_at if attempt.started_at is None else attempt.started_at
         decided = decide(claim, outcome, self._terms(attempt, route), worker.runtime.rng)
+        if attempt.error is not None and not worker.runtime.simulated:  # there the timeline tells
+            tell(claim, decided, attempt.error)
         of = (claim.number, decided, ended_at - started_at, started_at - attempt.received_at)
         worker.settler.put(claim.queue, build(Ended, (build(Settlement, of), attempt)))
 

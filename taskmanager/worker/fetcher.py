@@ -138,7 +138,11 @@ class Fetcher:
             share = -(-free // (len(turn) - place))
             if not self._worker.runtime.simulated:
                 share = min(share, self._portion(free))
-            answer = await self._claim(queue, share)
+            try:
+                answer = await self._claim(queue, share)
+            except Exception:
+                self._promising[queue] = None  # nobody would watch a queue that has not been answered for yet
+                raise
             if answer.more:
                 self._promising[queue] = None
 

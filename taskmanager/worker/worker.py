@@ -42,6 +42,8 @@ log = logging.getLogger("taskmanager")
 CANCEL_PATIENCE_S = 5.0
 """How long a stop waits for handlers that were cancelled and do not end."""
 _LEFT_BEHIND_S = 0.1
+_HURRIED_S = 2.0
+"""How long a stop that is hurried goes on telling a store that does not answer."""
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:
@@ -55,7 +57,8 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
 class Worker:
     """See the module's law. `context` is what its handlers get as `ctx`; `name` its incarnation.
 
-    `in_hand` is how many jobs are in its hands, of which the handlers of `running` have begun and not ended.
+    `in_hand` is how many jobs are in its hands, of which the handlers of `running` have begun and not ended; `turned`
+    is set whenever there is one less of either.
     """
 
     def __init__(self, app: App, client: Client, runtime: Runtime, name: str, context: UserContext) -> None:
@@ -74,7 +77,7 @@ class Worker:
         self.running = 0
         self._leaving = 0
         self._stopping = False
-        self._turned = asyncio.Event()
+        self.turned = asyncio.Event()
         self._hurried = asyncio.Event()
         self._duties: list[asyncio.Task[None]] = []
         self.executor = Executor(self)
@@ -249,7 +252,7 @@ class Worker:
         self._freed()
 
     def _freed(self) -> None:
-        self._turned.set()
+        self.turned.set()
         self.fetcher.freed()
 
     def attempts(self) -> list[Attempt]:
@@ -298,22 +301,31 @@ class Worker:
 
     async def _all_ended(self, *, but_deaf: bool) -> None:
         await asyncio.wait(self._duties[:1])
-        while any(not (but_deaf and attempt.is_deaf) for attempt in self.attempts()):
-            self._turned.clear()
-            await self._turned.wait()
+        while any(not (attempt.settled or (but_deaf and attempt.is_deaf)) for attempt in self.attempts()):
+            self.turned.clear()
+            await self.turned.wait()
 
     async def _send_the_rest(self) -> None:
-        """What was emitted and decided, for as long as any caller resends."""
-        try:
-            async with asyncio.timeout(RESEND_S):
-                while any(attempt.settled for attempt in self.attempts()):
-                    self._turned.clear()
-                    await self._turned.wait()
-                await self.settler.flush()
-                await self.client.flush()
-        except TimeoutError:
-            log.error("the engine does not answer; what was decided last is left to its leases")
-            self.settler.drop()
+        """What was emitted and decided, for as long as any caller resends; where hurried, for a few seconds."""
+        sending = asyncio.ensure_future(self._sent())
+        hurried = asyncio.ensure_future(self._hurried.wait())
+        await asyncio.wait((sending, hurried), timeout=RESEND_S, return_when=asyncio.FIRST_COMPLETED)
+        if hurried.done():
+            await asyncio.wait((sending,), timeout=_HURRIED_S)
+        hurried.cancel()
+        if sending.done():
+            return await sending
+        sending.cancel()
+        log.error("the engine does not answer; what was decided last is left to its leases")
+        self.settler.drop()
+        return None
+
+    async def _sent(self) -> None:
+        while any(attempt.settled for attempt in self.attempts()):
+            self.turned.clear()
+            await self.turned.wait()
+        await self.settler.flush()
+        await self.client.flush()
 
     async def _end_duties(self) -> None:
         for duty in self._duties:

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from taskmanager import Job, TaskManager
+from taskmanager import EngineUnavailable, Job, TaskManager
+from taskmanager.engines.memory.engine import MemoryEngine
+from taskmanager.worker import worker
 from taskmanager.worker.worker import CANCEL_PATIENCE_S
 from tests.worker.real_world import PATIENCE_S, ended, until
 
@@ -197,3 +199,50 @@ def test_a_stop_says_in_a_line_whom_it_waits_for(caplog: pytest.LogCaptureFixtur
 
     with caplog.at_level("INFO", "taskmanager"):
         asyncio.run(main())
+
+
+# ---- a store that does not answer any more
+
+
+async def with_an_end_untold(monkeypatch: pytest.MonkeyPatch, **settings: Any) -> TaskManager:
+    """A started worker whose handler has ended, in front of a store that takes no settlement."""
+    tm = TaskManager("memory://", **settings)
+    told = asyncio.Event()
+
+    async def away(*call: object) -> None:
+        told.set()
+        raise EngineUnavailable("away")
+
+    @tm.handler("work")
+    async def work(job: Job[Any]) -> None:
+        pass
+
+    monkeypatch.setattr(MemoryEngine, "settle", away)
+    await tm.start()
+    await tm.emit("work")
+    await told.wait()
+    return tm
+
+
+def test_a_stop_waits_for_a_store_no_longer_than_any_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        monkeypatch.setattr(worker, "RESEND_S", 0.1)
+        tm = await with_an_end_untold(monkeypatch, grace=3600)  # which is for who runs, and nobody does
+        async with asyncio.timeout(PATIENCE_S):
+            await tm.stop()
+
+    asyncio.run(main())
+
+
+def test_a_stop_that_is_hurried_leaves_what_the_store_does_not_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        monkeypatch.setattr(worker, "RESEND_S", 3600)
+        monkeypatch.setattr(worker, "_HURRIED_S", 0.05)
+        tm = await with_an_end_untold(monkeypatch)
+        stopping = asyncio.create_task(tm.stop())
+        await asyncio.sleep(0)
+        stopping.cancel()
+        async with asyncio.timeout(PATIENCE_S):
+            await asyncio.wait((stopping,))
+
+    asyncio.run(main())

@@ -6,8 +6,10 @@ import asyncio
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from simulation import Simulation
-from taskmanager import Job
+from taskmanager import Job, UsageError
 from taskmanager.job import Plan
 from taskmanager.manager import app_of, seat_of
 from taskmanager.registry import Registration
@@ -91,3 +93,9 @@ def test_of_an_origin_that_is_not_owned_only_who_is_there_without_a_schedule_los
         sim.run(store())
         sim.run(tm.start())
         assert {one.name for one in sim.schedules()} == {"kept", "gone", "theirs"}
+
+
+def test_a_decorator_without_its_parentheses_is_refused_at_once() -> None:
+    tm = app()
+    with pytest.raises(UsageError, match="event name must be"):
+        tm.handler(wait)  # type: ignore[arg-type]  # what `@tm.handler` alone does

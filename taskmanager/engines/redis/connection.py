@@ -183,8 +183,10 @@ def translate(error: Exception, address: Address) -> TaskManagerError:
     return EngineUnavailable(text)
 
 
-_IN_SCRIPT = re.compile(r"(?:ERR )?Error running script .*?@user_script: ?\d+: -([A-Z]+ .*)$", re.DOTALL)
-"""What a command answered that a script called, as servers before 7.0 pass it on."""
+_IN_SCRIPT = re.compile(
+    r"(?:ERR )?Error running script .*@user_script: ?\d+: -?((?:[A-Z]{3,}|The user executing) .*)$", re.DOTALL
+)
+"""What a command answered that a script called, as servers before 7.0 pass it on; Lua's own errors begin small."""
 _Meaning = tuple[tuple[type[Exception], ...], tuple[str, ...], type[TaskManagerError], str]
 _MEANINGS: tuple[_Meaning, ...] = (
     # classes of redis-py, or first words of the message (it cuts off the codes that it knows); ours; what to do

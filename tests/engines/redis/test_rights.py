@@ -62,6 +62,21 @@ async def test_a_user_who_lacks_a_right_is_told_so_at_the_start(server: Server, 
         await app.tm.start()
 
 
+async def test_a_right_that_only_a_script_misses_is_told_when_it_does(every_server: Server) -> None:
+    tm = TaskManager(url_of(every_server, "~*", "allchannels", "+@all", "-hset"))
+    with pytest.raises(UsageError, match="the server's user lacks a right: the README says which ones it needs"):
+        await tm.emit("work")
+    await tm.stop()
+
+
+async def test_a_key_of_another_program_is_told_by_a_script(every_server: Server) -> None:
+    every_server.ask("SET", "taskmanager:{default}:meta", "somebody else's")
+    tm = TaskManager(every_server.url)
+    with pytest.raises(UsageError, match="another program writes under this prefix: give one of its own"):
+        await tm.emit("work")
+    await tm.stop()
+
+
 async def test_a_worker_that_may_not_wait_at_the_server_says_so_without_spinning(
     server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
+import inspect
 import sys
 from collections.abc import Callable
 from functools import reduce
@@ -61,12 +62,22 @@ def load_served(target: str) -> TaskManager | TaskDriver | Callable[[], Any]:
             f"{target} must be a TaskManager or a function that builds one, got a {shown}; {_candidates(module)}"
         )
     build: Callable[[], Any] = found
+    _check_builder(target, build)
 
     @functools.wraps(build)
     def built(*args: Any, **options: Any) -> Any:
         return manager_of(build(*args, **options))
 
     return built
+
+
+def _check_builder(target: str, build: Callable[..., object]) -> None:
+    try:
+        inspect.signature(build).bind()
+    except TypeError as error:
+        raise UsageError(f"{target} must build a TaskManager when called without arguments; it has {error}") from None
+    if inspect.iscoroutinefunction(inspect.unwrap(build)):
+        raise UsageError(f"{target} must be a plain function that builds a TaskManager; it is an async one")
 
 
 def file_of(target: str) -> Path | None:

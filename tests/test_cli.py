@@ -231,6 +231,8 @@ def test_a_file_finds_its_neighbours(shell: Shell) -> None:
         (["json:tm"], "json has no 'tm'; it has no TaskManager by any name"),
         (["app.py:not_an_app"], "must be a TaskManager or a function that builds one, got a int"),
         (["app.py:asyncio.Lock"], "must return a TaskManager"),
+        (["app.py:asyncio.sleep"], "must build a TaskManager when called without arguments; it has missing a required"),
+        (["app.py:asyncio.to_thread"], "must build a TaskManager when called without arguments"),
         (["app.py:tm", "--start", "tomorrow"], "--start must be a date or a time such as"),
         (["app.py:tm", "--days", "-1"], "--days must be a number of at least 0, got -1.0"),
         (["app.py:tm", "--hours", "nan"], "--hours must be a number of at least 0, got nan"),

@@ -141,7 +141,7 @@ def _application(target: str, db: str | None) -> TaskManager | TaskDriver:
             f"--db must be a URL such as redis://localhost:6379/1, got {db!r}; leave it out for the default"
         )
     found = load_served(target)
-    tm = _built(target, found) if callable(found) else found
+    tm = _built(found) if callable(found) else found
     if is_driver(tm):
         return tm
     if not isinstance(tm, TaskManager):
@@ -207,15 +207,7 @@ def _serve_driver(
     serve_driver(driver, tell, beside)
 
 
-def _built(target: str, build: Callable[..., object]) -> object:
-    from taskmanager.errors import UsageError
-
-    try:
-        inspect.signature(build).bind()
-    except TypeError as error:
-        raise UsageError(f"{target} must build a TaskManager when called without arguments; it has {error}") from None
-    if inspect.iscoroutinefunction(inspect.unwrap(build)):
-        raise UsageError(f"{target} must be a plain function that builds a TaskManager; it is an async one")
+def _built(build: Callable[[], object]) -> object:
     built = build()
     if inspect.iscoroutine(built):
         built.close()  # refused: nobody will await it, and Python need not warn of that as well

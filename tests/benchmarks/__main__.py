@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import sys
 from collections.abc import Callable
@@ -12,6 +13,8 @@ from rich.table import Table
 from tests.benchmarks import simulated
 
 ROUNDS = 5
+WIDTH = 140
+"""Where it is piped, so that no heading is cut."""
 
 Measure = Callable[[], float]
 BENCHMARKS: list[tuple[str, str, Measure, str, Measure]] = [
@@ -31,7 +34,8 @@ BENCHMARKS: list[tuple[str, str, Measure, str, Measure]] = [
 ]
 
 
-def main() -> None:
+def main(about: str = "Figures of the simulation, each beside its floor.") -> None:
+    argparse.ArgumentParser(description=about).parse_args()  # which knows --help, and refuses all else
     table = Table(title=f"median of {ROUNDS} interleaved rounds, Python {sys.version.split()[0]}")
     for heading in ("what", "unit", "here", "floor", "", "here / floor"):
         table.add_column(heading, justify="right" if heading in ("here", "floor", "here / floor") else "left")
@@ -47,7 +51,7 @@ def main() -> None:
             floor_name,
             f"{ratio:.2f}",
         )
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else WIDTH).print(table)
 
 
 if __name__ == "__main__":

@@ -40,6 +40,11 @@ NAMES = {
     "taskiq": "taskiq-redis",
     "bullmq": "BullMQ",
 }
+INSTALL = {
+    "taskiq": "pip install taskiq-redis",
+    "bullmq": "Node, and `npm install bullmq` here or globally",
+}
+"""What peers that need not be there are installed by."""
 TIMED = 1000
 """How many jobs latency and lateness are measured by, at most: ten seconds' worth."""
 RATE = 100
@@ -284,6 +289,9 @@ def main() -> None:
     told = _arguments()
     players = commands(told.peers, told.node)
     log = Console(stderr=True)
+    for peer in told.peers:
+        if peer not in players:
+            log.print(f"not measured: {NAMES[peer]}, which needs: {INSTALL[peer]}", markup=False)
     with staged(told.url, players) as stage:
         title = (
             f"median of {told.rounds} interleaved rounds of {told.jobs:,} jobs, {stage.version}, "

@@ -13,6 +13,7 @@ import asyncio
 import gc
 import json
 import sqlite3
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import closing
@@ -299,4 +300,7 @@ if find_spec("litequeue"):
 
 if __name__ == "__main__":
     table.BENCHMARKS[:] = ROWS
-    table.main()
+    missing = [peer for peer in ("huey", "litequeue") if not find_spec(peer)]
+    if missing:
+        print(f"not measured: pip install {' '.join(missing)}", file=sys.stderr)
+    table.main("Figures of the SQLite engine, each beside bare SQLite or a peer.")

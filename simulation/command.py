@@ -211,9 +211,13 @@ def _in_one_line() -> Iterator[None]:
     """What is wrong in one line on stderr, and the exit code that says whose fault it is."""
     from simulation.errors import SimulationStuck
     from taskmanager.errors import EngineUnavailable, UsageError
+    from taskmanager.target import BrokenApplication
 
     try:
         yield
+    except BrokenApplication as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(2) from None
     except (UsageError, EngineUnavailable) as error:
         raise _ended(error, 2) from None
     except SimulationStuck as error:

@@ -4,8 +4,8 @@ It is a `TaskManager`, a driver of tasks (which stands for the TaskManager that 
 function that builds either.
 
 Whatever is wrong with the name is a `UsageError` that says what was looked for and what is there. What the
-application's own code raises while it is imported passes through untouched, because its traceback is what its author
-needs.
+application's own code raises while it is imported is a `BrokenApplication`, whose text is what its author needs: the
+traceback from the application's first line on.
 """
 
 from __future__ import annotations
@@ -15,20 +15,27 @@ import importlib
 import importlib.util
 import inspect
 import sys
+import traceback
 from collections.abc import Callable
 from functools import reduce
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from taskmanager.errors import UsageError
+from taskmanager.errors import TaskManagerError, UsageError
 from taskmanager.manager import TaskManager
 from taskmanager.tasks import ManagerDriver, TaskDriver
 from taskmanager.tasks.driver import is_driver
 
-__all__ = ["file_of", "load_application", "load_served"]
+__all__ = ["BrokenApplication", "file_of", "load_application", "load_served"]
 
 _FORMS = "path/to/file.py:name or package.module:name"
+_LOADERS = (__file__, "<frozen importlib", importlib.__file__)
+"""The files that a traceback of an import begins with."""
+
+
+class BrokenApplication(Exception):
+    """An application that cannot be imported; see the module's law."""
 
 
 def load_application(target: str) -> TaskManager | Callable[[], TaskManager]:
@@ -48,7 +55,12 @@ def load_served(target: str) -> TaskManager | TaskDriver | Callable[[], Any]:
     place, separator, name = target.rpartition(":")
     if not separator or not place or not name:
         raise UsageError(f"APP must be {_FORMS}, got {target!r}")
-    module = _from_file(Path(place)) if place.endswith(".py") else _from_import(place)
+    try:
+        module = _from_file(Path(place)) if place.endswith(".py") else _from_import(place)
+    except TaskManagerError:
+        raise  # in our words already
+    except Exception as error:
+        raise BrokenApplication(_own_traceback(error)) from error
     try:
         found: Any = reduce(getattr, name.split("."), module)
     except AttributeError:
@@ -69,6 +81,13 @@ def load_served(target: str) -> TaskManager | TaskDriver | Callable[[], Any]:
         return manager_of(build(*args, **options))
 
     return built
+
+
+def _own_traceback(error: Exception) -> str:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_LOADERS):
+        trace = trace.tb_next
+    return "".join(traceback.format_exception(error.with_traceback(trace))).rstrip()
 
 
 def _check_builder(target: str, build: Callable[..., object]) -> None:

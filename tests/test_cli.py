@@ -265,12 +265,26 @@ def test_a_usage_error_of_the_application_names_its_line(shell: Shell) -> None:
     assert said.err.count("\n") == 1
 
 
-def test_what_the_application_raises_itself_keeps_its_traceback(shell: Shell) -> None:
+@pytest.mark.parametrize("command", ["simulate", "run"])
+@pytest.mark.parametrize("name", ["broken.py:tm", "broken:tm"])
+def test_what_the_application_raises_itself_is_told_from_its_own_line_on(shell: Shell, command: str, name: str) -> None:
     shell.write("broken.py", "import a_module_that_is_not_there\n")
-    with pytest.raises(ModuleNotFoundError, match="a_module_that_is_not_there"):
-        application()(["simulate", "broken.py:tm"])
-    with pytest.raises(ModuleNotFoundError, match="a_module_that_is_not_there"):
-        application()(["simulate", "broken:tm"])
+    said = shell.run(command, name)
+    assert (said.code, said.out) == (2, "")
+    assert said.err.splitlines() == [
+        "Traceback (most recent call last):",
+        f'  File "{shell.folder / "broken.py"}", line 1, in <module>',
+        "    import a_module_that_is_not_there",
+        "ModuleNotFoundError: No module named 'a_module_that_is_not_there'",
+    ]
+
+
+def test_an_application_that_is_no_python_is_told_so(shell: Shell) -> None:
+    shell.write("broken.py", "tm = (\n")
+    said = shell.simulate("broken.py:tm")
+    assert (said.code, said.out) == (2, "")
+    assert said.err.splitlines()[-1] == "SyntaxError: '(' was never closed"
+    assert "target.py" not in said.err
 
 
 def test_a_world_that_gets_stuck_is_shown_as_far_as_it_went_and_ends_with_1(

@@ -113,6 +113,7 @@ def _served(
 ) -> int:
     from taskmanager.errors import EngineUnavailable, UsageError
     from taskmanager.manager import TaskManager
+    from taskmanager.target import BrokenApplication
 
     try:
         found = _application(target, db)
@@ -121,6 +122,9 @@ def _served(
             _serve_manager(target, found, burst, processes, began, beside)
         else:
             _serve_driver(target, found, burst, db, began, beside)
+    except BrokenApplication as error:
+        typer.echo(str(error), err=True)
+        return 2
     except UsageError as error:
         typer.echo(f"taskmanager run: {error}", err=True)
         return 2

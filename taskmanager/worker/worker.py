@@ -97,6 +97,8 @@ class Worker:
         self.settler = Settler(self, base)
         for queue in self.app.served_queues():
             self._serve(queue)
+        if not self._queues and not self.runtime.simulated:
+            log.warning("this worker has no handler, and no queue to serve: it runs nothing until one is registered")
         await self._register_schedules(tuple(self.app.registry))
         await drop_gone(self.app.registry, self.client.inspector)
         await self.keeper.start()

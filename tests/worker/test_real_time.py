@@ -186,3 +186,17 @@ def test_a_cancel_is_heard_for_real_by_the_worker_of_another_task_manager() -> N
         await asking.stop()
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("has_handler", [False, True])
+def test_a_worker_that_has_nothing_to_serve_says_so(caplog: pytest.LogCaptureFixture, has_handler: bool) -> None:
+    async def main() -> None:
+        tm = TaskManager("memory://")
+        if has_handler:
+            tm.register_handler(lambda job: None, "work")
+        async with tm:
+            pass
+
+    with caplog.at_level("WARNING", "taskmanager"):
+        asyncio.run(main())
+    assert ("has no handler" in caplog.text) is not has_handler
